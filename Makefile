@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= all
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/ready  ## the whole pipeline on data that needs no download
+	$(BIN)/snakemake --cores $(CORES) --quiet rules
+	$(BIN)/labelsim top 3 7 8 -k 3 --run results/demo
+	@echo "Tables:   results/demo/neighbors.parquet, results/demo/classes.parquet"
+	@echo "Pictures: results/demo/report/"
+
+test: .venv/ready
+	$(BIN)/pytest -n $(shell nproc)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/pipeline.py
+
+clean:
+	rm -rf results .snakemake .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labelsim needs Python 3.11 or later; try make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt --editable .
+	touch $@

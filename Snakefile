@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from labelsim.config import check_files, load, weights_file
+from labelsim.errors import LabelsimError
+from labelsim.provenance import code, identity, version
+from labelsim.run import Paths, committed, figure_names
+
+min_version("9.27")
+
+
+# A config file given on the command line stands alone: the demo's is not read beneath it.
+if not workflow.overwrite_configfiles:
+
+    configfile: Path(workflow.basedir) / "config" / "config.yaml"
+
+
+include: "rules/demo.smk"
+
+
+try:
+    config.update(load(config))
+    check_files(config, made=[*rules.demo_digits.output, *rules.demo_network.output])
+except LabelsimError as error:
+    raise WorkflowError(str(error)) from None
+
+RUN = Paths(f"results/{config['run']}")
+FIGURES = figure_names(config["report"]["classes"])
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/features.smk"
+include: "rules/statistics.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        RUN.neighbors,
+        RUN.classes,
+        expand(RUN.class_figure("{figure}"), figure=FIGURES),
+        expand(RUN.heatmap("{method}"), method=config["similarity"]["methods"]),

@@ -1,0 +1,32 @@
+rule scan:
+    input:
+        # The folder's time says nothing of what lies deeper: its state is part of the identity.
+        ancient(config["dataset"]["source"]),
+    output:
+        RUN.manifest,
+    log:
+        RUN.log("scan"),
+    conda:
+        "../environment.yml"
+    threads: 8 if config["dataset"]["content_digest"] else 1
+    params:
+        identity=lambda wildcards: identity("scan", config),
+        code=code("scan"),
+    script:
+        "../workflow/scripts/scan.py"
+
+
+checkpoint shard:
+    input:
+        RUN.manifest,
+    output:
+        RUN.index,
+    log:
+        RUN.log("shard"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=lambda wildcards: identity("shard", config),
+        code=code("shard"),
+    script:
+        "../workflow/scripts/shard.py"

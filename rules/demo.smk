@@ -1,0 +1,25 @@
+# The demo's images and network, made without a download. A run on data of its own asks for neither.
+
+
+rule demo_digits:
+    output:
+        directory("results/demo-data/digits"),
+    log:
+        "results/demo-data/logs/digits.log",
+    conda:
+        "../environment.yml"
+    script:
+        "../workflow/scripts/demo_digits.py"
+
+
+rule demo_network:
+    output:
+        "results/demo-data/resnet18.pth",
+        metrics="results/demo-data/resnet18.json",
+    log:
+        "results/demo-data/logs/network.log",
+    conda:
+        "../environment.yml"
+    threads: 2
+    script:
+        "../workflow/scripts/demo_network.py"

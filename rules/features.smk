@@ -1,0 +1,37 @@
+checkpoint network:
+    input:
+        weights_file(config["model"]["weights"]) or [],
+    output:
+        RUN.network,
+    log:
+        RUN.log("network"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=lambda wildcards: identity("network", config),
+        code=code("network"),
+    script:
+        "../workflow/scripts/network.py"
+
+
+rule extract:
+    input:
+        shard=RUN.shard("{shard}"),
+        network=network,
+    output:
+        # The store's chunks are not declared: what a killed job had finished is there for the next one.
+        store=committed(RUN.features("{shard}")),
+        rejects=RUN.rejects("{shard}"),
+        stats=RUN.stats("{shard}"),
+    log:
+        RUN.log("extract/{shard}"),
+    conda:
+        "../environment.yml"
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        identity=identity("extract", config),
+        code=code("extract"),
+    script:
+        "../workflow/scripts/extract.py"

@@ -1,0 +1,41 @@
+rule class_figure:
+    input:
+        neighbors=RUN.neighbors,
+        classes=RUN.classes,
+        index=index,
+    output:
+        report(
+            RUN.class_figure("{figure}"),
+            caption="../workflow/report/neighbors.rst",
+            category="Similar labels",
+            labels=lambda wildcards: {"class": FIGURES[wildcards.figure]},
+        ),
+    log:
+        RUN.log("report/neighbors/{figure}"),
+    conda:
+        "../environment.yml"
+    params:
+        label=lambda wildcards: FIGURES[wildcards.figure],
+        code=code("report"),
+    script:
+        "../workflow/scripts/class_figure.py"
+
+
+rule heatmap:
+    input:
+        committed(RUN.similarity),
+    output:
+        report(
+            RUN.heatmap("{method}"),
+            caption="../workflow/report/heatmap.rst",
+            category="Similarity matrices",
+            labels={"method": "{method}"},
+        ),
+    log:
+        RUN.log("report/heatmaps/{method}"),
+    conda:
+        "../environment.yml"
+    params:
+        code=code("report"),
+    script:
+        "../workflow/scripts/heatmap.py"

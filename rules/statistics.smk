@@ -1,0 +1,86 @@
+rule moments:
+    input:
+        features=committed(RUN.features("{shard}")),
+        network=network,
+        index=class_index,
+    output:
+        committed(RUN.shard_moments("{shard}")),
+    log:
+        RUN.log("moments/{shard}"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=lambda wildcards: identity("moments", config),
+        code=code("moments"),
+    script:
+        "../workflow/scripts/moments.py"
+
+
+rule merge:
+    input:
+        moments=shard_moments,
+        rejects=shard_rejects,
+        index=index,
+    output:
+        committed(RUN.moments),
+    log:
+        RUN.log("merge"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("merge", config),
+        code=code("merge"),
+    script:
+        "../workflow/scripts/merge.py"
+
+
+rule welch:
+    input:
+        committed(RUN.moments),
+    output:
+        committed(RUN.welch),
+    log:
+        RUN.log("welch"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("welch", config),
+        code=code("welch"),
+    script:
+        "../workflow/scripts/welch.py"
+
+
+rule similarity:
+    input:
+        moments=committed(RUN.moments),
+        welch=committed(RUN.welch),
+    output:
+        committed(RUN.similarity),
+    log:
+        RUN.log("similarity"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("similarity", config),
+        code=code("similarity"),
+    script:
+        "../workflow/scripts/similarity.py"
+
+
+rule neighbors:
+    input:
+        similarity=committed(RUN.similarity),
+        moments=committed(RUN.moments),
+        network=network,
+    output:
+        neighbors=RUN.neighbors,
+        classes=RUN.classes,
+    log:
+        RUN.log("neighbors"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("neighbors", config),
+        code=code("neighbors"),
+    script:
+        "../workflow/scripts/neighbors.py"

@@ -1,0 +1,306 @@
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.datasets.folder import pil_loader
+from torchvision.transforms import v2
+
+from labelsim.dataset.images import ImageError, Images, decode
+from labelsim.dataset.sources import open_source
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (9, 13, 4), dtype=np.uint8)
+RGB = Image.fromarray(PIXELS[..., :3])
+GREY = Image.fromarray(PIXELS[..., 0])
+SHAPE = (3, 8, 8)
+TRANSFORM = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+
+
+def encode(image: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def palette_with_transparency() -> bytes:
+    return encode(RGB.quantize(16), "PNG", transparency=bytes(range(0, 256, 16)))
+
+
+def exif_rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: rotate by 90 degrees
+    return encode(RGB, "JPEG", exif=exif)
+
+
+def odd_exif() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    data = exif.tobytes()
+    return encode(RGB, "JPEG", exif=data[:-8])
+
+
+READABLE = {
+    "rgb.JPEG": encode(RGB, "JPEG"),
+    "progressive.jpg": encode(RGB, "JPEG", progressive=True),
+    "cmyk.JPEG": encode(RGB.convert("CMYK"), "JPEG"),
+    "grey.JPEG": encode(GREY, "JPEG"),
+    "grey.png": encode(GREY, "PNG"),
+    "black and white.png": encode(GREY.convert("1"), "PNG"),
+    "palette.png": encode(RGB.quantize(16), "PNG"),
+    "palette with transparency.png": palette_with_transparency(),
+    "grey palette.gif": encode(GREY, "GIF"),
+    "alpha.png": encode(Image.fromarray(PIXELS), "PNG"),
+    "grey and alpha.png": encode(Image.fromarray(PIXELS).convert("LA"), "PNG"),
+    "rotated.JPEG": exif_rotated(),
+    "odd exif.JPEG": odd_exif(),
+    "png named.JPEG": encode(RGB, "PNG"),
+    "no extension": encode(RGB, "BMP"),
+    "text.txt": encode(RGB, "TIFF"),
+    "lab.tif": encode(Image.frombytes("LAB", (13, 9), PIXELS[..., :3].tobytes()), "TIFF"),
+    "ycbcr.tif": encode(RGB.convert("YCbCr"), "TIFF"),
+    "cmyk.tif": encode(RGB.convert("CMYK"), "TIFF"),
+    "lossless.webp": encode(RGB, "WEBP", lossless=True),
+    "animated.gif": encode(RGB, "GIF", save_all=True, append_images=[RGB.rotate(180), RGB.rotate(90)]),
+    "animated.webp": encode(RGB, "WEBP", save_all=True, append_images=[RGB.rotate(180)]),
+    "animated.png": encode(RGB, "PNG", save_all=True, append_images=[RGB.rotate(180)]),
+}
+
+
+@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning:PIL"
+)  # the oracle's: ours are silenced, as another test shows
+def test_pixels_are_those_of_torchvisions_loader(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(READABLE[name])
+    image = decode(READABLE[name])
+    expected = pil_loader(path)
+    assert image.mode == "RGB"
+    assert image.size == expected.size
+    assert np.array_equal(np.asarray(image), np.asarray(expected))
+
+
+def test_exif_orientation_is_not_applied():
+    assert Image.open(io.BytesIO(exif_rotated())).getexif()[0x0112] == 6
+    assert decode(exif_rotated()).size == RGB.size
+
+
+def test_no_warning_escapes(tmp_path):
+    """Warnings are errors in these tests: decode must not raise where Pillow itself warns."""
+    path = tmp_path / "palette.png"
+    path.write_bytes(palette_with_transparency())
+    with pytest.warns(UserWarning, match="Palette images with Transparency"):
+        pil_loader(path)
+    assert decode(palette_with_transparency()).mode == "RGB"
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_16_bits_are_scaled_to_8(format):
+    values = np.array([[0, 1, 256, 257, 513], [514, 32768, 65278, 65279, 65535]], np.uint16)
+    data = encode(Image.fromarray(values), format)
+    assert Image.open(io.BytesIO(data)).mode in ("I;16", "I")
+    expected = [[0, 0, 0, 1, 1], [2, 127, 254, 254, 255]]
+    assert np.array_equal(np.asarray(decode(data)), np.stack([expected] * 3, axis=-1))
+
+
+def test_big_endian_16_bits_are_scaled_to_8():
+    image = Image.frombytes("I;16B", (2, 1), np.array([257, 65535], ">u2").tobytes())
+    data = encode(image, "TIFF")
+    assert Image.open(io.BytesIO(data)).mode == "I;16B"
+    assert np.asarray(decode(data))[0, :, 0].tolist() == [1, 255]
+
+
+def test_8_bits_written_with_16_stay_the_same():
+    data = encode(Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257), "PNG")
+    assert np.array_equal(np.asarray(decode(data)), np.asarray(GREY.convert("RGB")))
+
+
+REJECTED = {
+    "empty": (b"", "empty file"),
+    "text": (b"This is no image, though it is called so.", "not an image that Pillow reads"),
+    "zeros": (bytes(1000), "not an image that Pillow reads"),
+    "only the start": (READABLE["alpha.png"][:10], "not an image that Pillow reads"),
+    "float": (encode(GREY.convert("F"), "TIFF"), "floating-point pixels (mode F) have no settled range"),
+    "32 bits": (
+        encode(Image.fromarray(np.array([[65536]], np.int32)), "TIFF"),
+        "integer pixels (mode I) beyond 16 bits have no settled range",
+    ),
+    "negative": (
+        encode(Image.fromarray(np.array([[-1]], np.int32)), "TIFF"),
+        "integer pixels (mode I) beyond 16 bits have no settled range",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_rejected_with_the_reason(name):
+    data, reason = REJECTED[name]
+    with pytest.raises(ImageError) as error:
+        decode(data)
+    assert str(error.value) == reason
+
+
+@pytest.mark.parametrize("name", ["rgb.JPEG", "progressive.jpg", "alpha.png", "lossless.webp", "text.txt"])
+def test_truncated(name):
+    data = READABLE[name]
+    reasons = []
+    for _ in range(2):
+        with pytest.raises(
+            ImageError, match=r"^truncated or damaged: |^not an image that Pillow reads$"
+        ) as error:
+            decode(data[: len(data) * 2 // 3])
+        reasons.append(str(error.value))
+    assert reasons[0] == reasons[1]
+    assert "0x" not in reasons[0]
+    assert "\n" not in reasons[0]
+
+
+def test_truncated_jpeg_says_so():
+    data = READABLE["rgb.JPEG"]
+    with pytest.raises(ImageError, match=r"^truncated or damaged: image file is truncated"):
+        decode(data[:-30])
+
+
+def outcome(data: bytes) -> str:
+    try:
+        return decode(data).mode
+    except ImageError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", ["rgb.JPEG", "palette.png", "animated.gif", "text.txt", "odd exif.JPEG"])
+def test_every_damage_is_rejected_or_decoded(name):
+    """Whatever a flipped bit makes Pillow raise or warn, it comes out as an ImageError, if at all."""
+    outcomes, rng = set(), np.random.default_rng(1)
+    for position in rng.integers(0, len(READABLE[name]), 60):
+        damaged = bytearray(READABLE[name])
+        damaged[position] ^= 1 << int(rng.integers(8))
+        outcomes.add(outcome(bytes(damaged)))
+    assert "RGB" in outcomes
+    assert not any("0x" in text or "\n" in text for text in outcomes)
+
+
+def test_decompression_bomb(monkeypatch):
+    data = READABLE["grey.png"]  # 117 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(ImageError) as error:
+        decode(data)
+    assert str(error.value) == "too large: Image size (117 pixels) exceeds limit of 100 pixels"
+    # between the limit and twice the limit Pillow warns only: used
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decode(data).size == (13, 9)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Make a function that gives the dataset of files written to a class folder."""
+
+    def make(files: dict[str, bytes], transform: Callable = TRANSFORM) -> Images:
+        folder = tmp_path / "class"
+        folder.mkdir()
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        source = open_source(tmp_path, "folder")
+        return Images(source, source.list().samples, transform, SHAPE)
+
+    return make
+
+
+def only(images: Images) -> tuple[torch.Tensor, str]:
+    assert len(images) == 1
+    pixels, reason = images[0]
+    assert pixels.shape == SHAPE
+    assert pixels.dtype == torch.float32
+    return pixels, reason
+
+
+def test_images_are_transformed(dataset, tmp_path):
+    pixels, reason = only(dataset({"a.png": READABLE["rgb.JPEG"]}))
+    assert reason == ""
+    assert torch.equal(pixels, TRANSFORM(pil_loader(tmp_path / "class" / "a.png")))
+
+
+def test_a_bad_file_leaves_the_rest_of_its_batch_unharmed(dataset, tmp_path):
+    files = {
+        "1.png": READABLE["alpha.png"],
+        "2.png": b"",
+        "3.png": READABLE["cmyk.JPEG"],
+        "4.png": b"no image",
+    }
+    images = dataset(files)
+    (tmp_path / "class" / "4.png").unlink()
+    ((pixels, reasons),) = torch.utils.data.DataLoader(images, batch_size=4)
+    assert list(reasons) == ["", "empty file", "", "cannot be read: No such file or directory"]
+    for row, name in [(0, "1.png"), (2, "3.png")]:
+        assert torch.equal(pixels[row], TRANSFORM(pil_loader(tmp_path / "class" / name)))
+    assert not pixels[[1, 3]].any()
+
+
+def raises_value_error(image: Image.Image) -> torch.Tensor:
+    raise ValueError(f"no such {object()}\nsecond line")
+
+
+def raises_without_message(image: Image.Image) -> torch.Tensor:
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("transform", "reason"),
+    [
+        (raises_value_error, "transform: no such <object object>"),
+        (raises_without_message, "transform: RuntimeError"),
+        (lambda image: torch.zeros(3, 8, 9), "transform gave (3, 8, 9) where (3, 8, 8) was expected"),
+        (lambda image: image, "transform gave Image where a tensor was expected"),
+    ],
+)
+def test_what_a_transform_does_wrong_is_a_reason(dataset, transform, reason):
+    pixels, given = only(dataset({"a.png": READABLE["grey.png"]}, transform))
+    assert given == reason
+    assert not pixels.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.float16])
+def test_pixels_are_cast_to_float32(dataset, dtype):
+    pixels, reason = only(
+        dataset({"a.png": READABLE["grey.png"]}, lambda image: torch.full(SHAPE, 3, dtype=dtype))
+    )
+    assert reason == ""
+    assert torch.equal(pixels, torch.full(SHAPE, 3.0))
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_is_no_fault_of_the_image_passes_through(dataset, error):
+    def transform(image: Image.Image) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(error):
+        dataset({"a.png": READABLE["grey.png"]}, transform)[0]
+
+
+def test_memory_error_of_the_decoder_passes_through(monkeypatch):
+    def load(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(MemoryError):
+        decode(READABLE["grey.png"])
+
+
+def test_pickled_for_workers(dataset):
+    images = dataset({f"{i}.png": READABLE["rgb.JPEG"] for i in range(50)})
+    data = pickle.dumps(images)
+    # the table's 50 rows of some 50 bytes, and the transform
+    assert len(data) < 50_000
+    again = pickle.loads(data)
+    assert torch.equal(again[7][0], images[7][0])
+    assert again[7][1] == ""
+
+
+def test_past_the_end(dataset):
+    images = dataset({"a.png": READABLE["grey.png"]})
+    with pytest.raises(IndexError):
+        images[1]

@@ -1,0 +1,483 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from labelsim.errors import LabelsimError
+from labelsim.network.probes import Layer, Probes
+
+# Means of at most 64 x 64 terms of one sign: nothing cancels, so float32 sums in any order agree to 1e-6.
+RTOL, ATOL = 1e-5, 1e-7
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Hardswish, nn.Hardsigmoid)
+HEADS = {
+    "resnet18": "fc",
+    "resnet34": "fc",
+    "vgg11_bn": "classifier.6",
+    "mobilenet_v3_small": "classifier.3",
+    "efficientnet_b0": "classifier.1",
+    "shufflenet_v2_x0_5": "fc",
+}
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def classifier(request):
+    """Name and network, its weights random, its batch norms not the identity."""
+    generator = torch.Generator().manual_seed(0)
+    options = {"init_weights": False} if request.param.startswith("vgg") else {}  # its own is slow
+    module = torchvision.models.get_model(request.param, **options).eval()
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_(std=0.1, generator=generator)
+            norm.running_var.uniform_(0.5, 1.5, generator=generator)
+            nn.init.normal_(norm.bias, std=0.1, generator=generator)
+    return request.param, module
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 4 - 2
+
+
+def plain_outputs(module, batch, kinds):
+    """Names and raw outputs of modules of some kinds, in the order of their calls; cloned at once."""
+    seen = []
+    handles = [
+        submodule.register_forward_hook(lambda _, args, out, name=name: seen.append((name, out.clone())))
+        for name, submodule in module.named_modules()
+        if isinstance(submodule, kinds)
+    ]
+    with torch.no_grad():
+        module(batch)
+    for handle in handles:
+        handle.remove()
+    return [name for name, _ in seen], [out.float().numpy().astype(np.float64) for _, out in seen]
+
+
+def pool(arrays, rectify=True):
+    return np.concatenate([(np.maximum(x, 0) if rectify else x).mean(axis=(2, 3)) for x in arrays], axis=1)
+
+
+def probe(module, batch, **options):
+    """Layers and features; the hooks are removed, since the networks are shared."""
+    probes = Probes(module, batch[:1], **options)
+    try:
+        return probes, probes(batch)
+    finally:
+        probes.close()
+
+
+class TestTorchvision:
+    def test_convolution(self, classifier, batch):
+        _, module = classifier
+        names, outputs = plain_outputs(module, batch, nn.Conv2d)
+        probes, features = probe(module, batch)
+        assert [layer.name for layer in probes.layers] == names
+        assert [layer.channels for layer in probes.layers] == [out.shape[1] for out in outputs]
+        assert probes.skipped == []
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+
+    def test_hidden_and_logits(self, classifier, batch):
+        name, module = classifier
+        hidden = []
+        head = module.get_submodule(HEADS[name])
+        handle = head.register_forward_pre_hook(lambda _, args: hidden.append(args[0].clone()))
+        with torch.no_grad():
+            logits = module(batch)
+        handle.remove()
+        probes, features = probe(module, batch)
+        assert (probes.head, probes.hidden_units, probes.outputs) == (HEADS[name], hidden[0].shape[1], 1000)
+        assert probes.input_shape == (3, 64, 64)
+        # The very same operations on the same input.
+        torch.testing.assert_close(features.hidden, hidden[0], rtol=0, atol=0)
+        torch.testing.assert_close(features.logits, logits, rtol=0, atol=0)
+
+    def test_batch_norm(self, classifier, batch):
+        _, module = classifier
+        # In these networks each batch norm directly follows a convolution, in the same order.
+        _, outputs = plain_outputs(module, batch, nn.BatchNorm2d)
+        names, _ = plain_outputs(module, batch, nn.Conv2d)
+        probes, features = probe(module, batch, at="batch_norm")
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+        without = [name for name, _ in probes.skipped]
+        assert [layer.name for layer in probes.layers] == [name for name in names if name not in without]
+        # Only the convolutions of squeeze-and-excitation have no batch norm.
+        assert all(re.search(r"\.fc[12]$", name) for name in without)
+
+    def test_activation(self, classifier, batch):
+        _, module = classifier
+        names, outputs = plain_outputs(module, batch, ACTIVATIONS)
+        kept = [position for position, out in enumerate(outputs) if out.ndim == 4]
+        probes, features = probe(module, batch, at="activation")
+        assert [layer.name.split("#")[0] for layer in probes.layers] == [names[position] for position in kept]
+        expected = pool([outputs[position] for position in kept], rectify=False)
+        # SiLU and Hardswish take both signs: what cancels is at most some 1e-6 of values around 1.
+        np.testing.assert_allclose(features.gap.numpy(), expected, RTOL, 1e-6)
+
+    def test_resnet34_has_the_papers_size(self):
+        probes = Probes(torchvision.models.resnet34(), torch.zeros(1, 3, 64, 64))
+        assert len(probes.layers) == 36
+        assert sum(layer.channels for layer in probes.layers) == 8512
+        assert (probes.hidden_units, probes.outputs) == (512, 1000)
+
+    def test_resnet18_activations_are_named_by_call(self):
+        probes = Probes(torchvision.models.resnet18(), torch.zeros(1, 3, 64, 64), at="activation")
+        names = [layer.name for layer in probes.layers]
+        assert len(names) == 17
+        assert names[:3] == ["relu", "layer1.0.relu#1", "layer1.0.relu#2"]
+
+    def test_one_call_of_an_activation(self, batch):
+        module = torchvision.models.resnet18().eval()
+        _, outputs = plain_outputs(module, batch, nn.ReLU)
+        probes, features = probe(module, batch, at="activation", layers=["layer1.0.relu#2"])
+        assert probes.layers == [Layer("layer1.0.relu#2", 64)]
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs[2:3], rectify=False), RTOL, ATOL)
+        both = Probes(module, batch[:1], at="activation", layers=["layer1.0.relu"])
+        assert [layer.name for layer in both.layers] == ["layer1.0.relu#1", "layer1.0.relu#2"]
+
+
+class TestLayers:
+    def test_globs_keep_the_order_of_the_forward_pass(self):
+        module = torchvision.models.resnet18()
+        probes = Probes(module, torch.zeros(1, 3, 64, 64), layers=["layer2.*.conv?", "conv1"])
+        assert [layer.name for layer in probes.layers] == [
+            "conv1",
+            "layer2.0.conv1",
+            "layer2.0.conv2",
+            "layer2.1.conv1",
+            "layer2.1.conv2",
+        ]
+
+    @pytest.mark.parametrize(
+        ("globs", "message"),
+        [
+            (["layer1.*", "Layer2.*"], "'Layer2.\\*' matches none of the 20 convolution modules"),
+            (["layer1.0.conv3"], "layer1.0.conv2"),
+            ([], "probe.layers is empty"),
+        ],
+    )
+    def test_globs_without_a_match(self, globs, message):
+        with pytest.raises(LabelsimError, match=message):
+            Probes(torchvision.models.resnet18(), torch.zeros(1, 3, 64, 64), layers=globs)
+
+
+class Tiny(nn.Module):
+    """Three convolutions, which subclasses run as they like, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 3)
+        self.b = nn.Conv2d(4, 4, 3)
+        self.c = nn.Conv2d(4, 5, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(5, 6)
+
+    def maps(self, x):
+        return self.c(self.b(self.a(x)))
+
+    def forward(self, x):
+        return self.head(self.maps(x).mean((2, 3)))
+
+
+@pytest.fixture
+def images():
+    return torch.rand(4, 3, 9, 11, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+class TestForwardPass:
+    def test_in_place_change_after_the_convolution(self, images):
+        class InPlace(Tiny):
+            def maps(self, x):
+                return self.c(self.b(self.a(x).neg_()).mul_(0))
+
+        module = InPlace().eval()
+        _, outputs = plain_outputs(module, images, nn.Conv2d)
+        _, features = probe(module, images)
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+        assert features.gap[:, 4:8].max() > 0  # b's output before it was made zero
+
+    def test_hidden_before_an_in_place_change(self, images):
+        class Changed(Tiny):
+            def forward(self, x):
+                hidden = self.maps(x).mean((2, 3))
+                logits = self.head(hidden)
+                hidden.zero_()
+                return logits
+
+        module = Changed()
+        with torch.no_grad():
+            hidden = module.maps(images).mean((2, 3))
+        _, features = probe(module, images)
+        torch.testing.assert_close(features.hidden, hidden, rtol=0, atol=0)
+
+    def test_order_is_that_of_the_calls(self, images):
+        class Reversed(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.first = nn.Conv2d(3, 4, 1)
+
+            def maps(self, x):
+                return self.c(self.a(self.b(self.first(x))[:, :3]))
+
+        probes, features = probe(Reversed(), images)
+        assert probes.layers == [Layer("first", 4), Layer("b", 4), Layer("a", 4), Layer("c", 5)]
+        assert features.gap.shape == (4, 17)
+
+    def test_convolution_called_twice(self, images):
+        class Twice(Tiny):
+            def maps(self, x):
+                return self.c(self.b(self.b(self.a(x))))
+
+        with pytest.raises(LabelsimError, match="convolution 'b' is called more than once"):
+            Probes(Twice(), images[:1])
+        probes = Probes(Twice(), images[:1], layers=["[ac]"])
+        assert [layer.name for layer in probes.layers] == ["a", "c"]
+
+    def test_unused_convolution(self, images):
+        class Unused(Tiny):
+            def maps(self, x):
+                return self.c(self.a(x))
+
+        probes, features = probe(Unused(), images)
+        assert [layer.name for layer in probes.layers] == ["a", "c"]
+        assert probes.skipped == [("b", "the forward pass does not run it")]
+        assert features.gap.shape == (4, 9)
+        with pytest.raises(LabelsimError, match=r"leave nothing to read.*b: the forward pass does not run it"):
+            Probes(Unused(), images[:1], layers=["b"])
+
+    def test_convolution_without_one_map_an_image(self, images):
+        class Patches(Tiny):
+            def maps(self, x):
+                maps = self.a(x)
+                return self.c(self.b(torch.cat([maps, maps]))[: len(x)])
+
+        probes, _ = probe(Patches(), images)
+        assert probes.skipped[0][0] == "b"
+        assert "(2, 4, 5, 7)" in probes.skipped[0][1]
+
+    def test_layers_that_depend_on_the_image(self, images):
+        class Moody(Tiny):
+            def maps(self, x):
+                return self.c(self.b(self.a(x)) if x.sum() > 0 else self.a(x))
+
+        probes = Probes(Moody(), torch.ones(1, 3, 9, 9))
+        assert probes(torch.ones(2, 3, 9, 9)).gap.shape == (2, 13)
+        with pytest.raises(LabelsimError, match="did not run b as often"):
+            probes(-torch.ones(2, 3, 9, 9))
+        assert probes(torch.ones(2, 3, 9, 9)).gap.shape == (2, 13)  # nothing is left of the failed call
+
+    def test_subclass_of_conv2d_and_inputs_by_name(self, images):
+        class Named(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.b = type("Conv", (nn.Conv2d,), {})(4, 4, 3)
+
+            def forward(self, x):
+                return self.head(input=self.norm(input=self.b(self.a(x))).mean((2, 3)).repeat(1, 2)[:, :5])
+
+        probes, features = probe(Named(), images, at="batch_norm")
+        assert probes.layers == [Layer("b", 4)]
+        assert features.hidden.shape == (4, 5)
+
+    def test_close_removes_every_hook(self, images):
+        module = Tiny()
+        probes = Probes(module, images[:1])
+        probes.close()
+        assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+        with pytest.raises(LabelsimError, match="must not be closed"):
+            probes(images)
+
+    def test_a_failed_dry_run_leaves_no_hook(self):
+        module = Tiny()
+        with pytest.raises(LabelsimError, match=r"input of shape \(1, 5, 9, 9\) \(RuntimeError: .*channels"):
+            Probes(module, torch.zeros(1, 5, 9, 9))
+        assert not any(part._forward_hooks for part in module.modules())
+
+    def test_inference_mode_around_everything(self, images):
+        module = Tiny()
+        expected = probe(module, images)[1]
+        with torch.inference_mode():
+            features = probe(module, images.clone(), at="convolution")[1]
+        torch.testing.assert_close(features, expected, rtol=0, atol=0)
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+    def test_float32_sums_whatever_the_network(self, dtype):
+        module = Tiny().eval().to(dtype)
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)).to(dtype)
+        _, outputs = plain_outputs(module, images, nn.Conv2d)
+        _, features = probe(module, images)
+        assert {part.dtype for part in features} == {torch.float32}
+        # A sum in half precision would be off by more than 1e-3.
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+
+    def test_autocast(self):
+        module = Tiny().eval()
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+        probes = Probes(module, images[:1])
+        with torch.autocast("cpu", torch.bfloat16):
+            features = probes(images)
+            _, outputs = plain_outputs(module, images, nn.Conv2d)
+        assert {part.dtype for part in features} == {torch.float32}
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    @pytest.mark.parametrize("at", ["convolution", "batch_norm", "activation"])
+    def test_cuda(self, batch, at):
+        module = torchvision.models.resnet18().eval().double()  # no TF32
+        expected = probe(module, batch.double(), at=at)[1]
+        probes = Probes(module.cuda(), batch[:1].double().cuda(), at=at)
+        features = probes(batch.double().cuda())
+        assert all(part.is_cuda for part in features)
+        # Convolutions agree to 1e-12; the float32 means differ in the order of their sums.
+        torch.testing.assert_close(tuple(part.cpu() for part in features), tuple(expected), rtol=RTOL, atol=1e-6)
+
+
+class TestBatchNorm:
+    def test_only_what_takes_the_convolutions_own_output(self, images):
+        class Between(Tiny):
+            def maps(self, x):
+                return self.c(self.norm(self.relu(self.b(self.a(x)))))
+
+        with pytest.raises(LabelsimError, match=r"leave nothing to read.*b: no batch norm takes its output"):
+            Probes(Between(), images[:1], at="batch_norm")
+
+    def test_one_batch_norm_after_two_convolutions(self, images):
+        class Shared(Tiny):
+            def maps(self, x):
+                return self.c(self.norm(self.b(self.norm(self.a(x)))))
+
+        module = Shared().eval()
+        module.norm.running_mean.fill_(0.1)
+        _, outputs = plain_outputs(module, images, nn.BatchNorm2d)
+        probes, features = probe(module, images, at="batch_norm")
+        assert probes.layers == [Layer("a", 4), Layer("b", 4)]
+        assert probes.skipped == [("c", "no batch norm takes its output")]
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+
+
+class TestActivation:
+    def test_in_place_and_negative_values(self, images):
+        class Leaky(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.leaky = nn.LeakyReLU(0.5, inplace=True)
+
+            def maps(self, x):
+                return self.c(self.leaky(self.a(x)).add_(1))
+
+        module = Leaky().eval()
+        _, outputs = plain_outputs(module, images, nn.LeakyReLU)
+        probes, features = probe(module, images, at="activation")
+        assert probes.layers == [Layer("leaky", 4)]
+        assert probes.skipped == [("relu", "the forward pass does not run it")]
+        assert outputs[0].min() < 0
+        # Both signs: rounding errors are relative to values around 1, not to their mean.
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs, rectify=False), RTOL, 1e-6)
+
+    def test_what_is_no_map_is_skipped(self, images):
+        class ChannelsLast(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.point = nn.Linear(4, 4)
+                self.gelu = nn.GELU()
+                self.softmax = nn.Softmax2d()
+
+            def maps(self, x):
+                maps = self.softmax(self.relu(self.a(x)))
+                return self.c(self.gelu(self.point(maps.movedim(1, 3))).movedim(3, 1))
+
+            def forward(self, x):
+                return self.relu(super().forward(x))
+
+        probes, features = probe(ChannelsLast(), images, at="activation")
+        assert probes.layers == [Layer("relu#1", 4)]
+        assert features.gap.shape == (4, 4)
+        reasons = dict(probes.skipped)
+        assert reasons.keys() == {"gelu", "relu#2"}
+        assert "linear layer" in reasons["gelu"]
+        assert "(1, 6)" in reasons["relu#2"]
+
+    def test_network_without_activation_modules(self, images):
+        class Bare(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.relu = None
+
+        with pytest.raises(LabelsimError, match="no activation module"):
+            Probes(Bare(), images[:1], at="activation")
+
+
+class TestHead:
+    def test_no_convolution(self):
+        with pytest.raises(LabelsimError, match="no convolution module"):
+            Probes(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2))
+
+    def test_no_linear_layer(self):
+        module = torchvision.models.squeezenet1_1()
+        with pytest.raises(LabelsimError, match=r"set probe.head .*classifier.3 \(AdaptiveAvgPool2d\)"):
+            Probes(module, torch.zeros(1, 3, 64, 64))
+        with pytest.raises(LabelsimError, match=r"'classifier.1' has shape \(1, 512, 3, 3\)"):
+            Probes(module, torch.zeros(1, 3, 64, 64), head="classifier.1")
+
+    def test_convolution_as_head(self, images):
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 7, 1), nn.Flatten()).eval()
+        _, (pooled,) = plain_outputs(module, images, nn.AdaptiveAvgPool2d)
+        probes, features = probe(module, images, head="2", layers=["0"])
+        assert (probes.head, probes.hidden_units, probes.outputs) == ("2", 4, 7)
+        np.testing.assert_array_equal(features.hidden.numpy(), pooled[:, :, 0, 0])
+
+    def test_two_heads(self, images):
+        class Two(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.early = nn.Linear(4, 3)
+
+            def forward(self, x):
+                maps = self.a(x)
+                logits = self.head(self.c(self.b(maps)).mean((2, 3)))
+                self.early(maps.amax((2, 3)))
+                return logits
+
+        last, _ = probe(Two(), images)
+        assert (last.head, last.hidden_units, last.outputs) == ("early", 4, 6)
+        named, features = probe(Two(), images, head="head")
+        assert (named.head, named.hidden_units) == ("head", 5)
+        assert features.hidden.shape == (4, 5)
+
+    @pytest.mark.parametrize(
+        ("head", "message"),
+        [("haed", "no module 'haed'.*Near: head"), ("norm", "does not run 'norm'.*Last ran a .Conv2d.")],
+    )
+    def test_head_that_does_not_run(self, images, head, message):
+        with pytest.raises(LabelsimError, match=message):
+            Probes(Tiny(), images[:1], head=head)
+
+    def test_hidden_state_that_is_no_row(self, images):
+        class Tokens(Tiny):
+            def forward(self, x):
+                return self.head(self.maps(x).flatten(2).mT).mean(1)
+
+        with pytest.raises(LabelsimError, match=r"head 'head' has shape \(1, 35, 5\)"):
+            Probes(Tokens(), images[:1])
+
+    @pytest.mark.parametrize(
+        ("wrap", "message"),
+        [
+            (lambda logits: (logits, logits), "is a tuple"),
+            (lambda logits: {"logits": logits}, "is a dict"),
+            (lambda logits: logits[:, :, None], r"has shape \(1, 6, 1\)"),
+        ],
+    )
+    def test_output_that_is_no_table(self, images, wrap, message):
+        class Wrapped(Tiny):
+            def forward(self, x):
+                return wrap(super().forward(x))
+
+        with pytest.raises(LabelsimError, match=f"output {message}, but must be one tensor"):
+            Probes(Wrapped(), images[:1])

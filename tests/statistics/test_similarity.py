@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+from labelsim.statistics.similarity import cosine
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 40), st.integers(1, 50))
+def test_equals_scipy_in_blocks_of_any_width(seed, rows, columns, width):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(rows, columns)) * 10.0 ** rng.integers(-6, 7)
+    blocks = [vectors[:, start : start + width] for start in range(0, columns, width)]
+    actual = cosine(blocks, rows)
+    # Sums of 40 terms of magnitude 1: a few units of 1e-16 each.
+    np.testing.assert_allclose(actual, 1 - cdist(vectors, vectors, "cosine"), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(actual, actual.T)
+    np.testing.assert_array_equal(np.diagonal(actual), 1.0)
+    assert np.abs(actual).max() <= 1.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_without_direction_are_nan_and_leave_the_others_alone(bad):
+    vectors = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0], [3.0, bad, 1.0], [1.0, 1.0, 1.0]])
+    actual = cosine([vectors[:, :1], vectors[:, 1:]], 4)
+    assert np.isnan(actual[[1, 2]]).all()
+    assert np.isnan(actual[:, [1, 2]]).all()
+    np.testing.assert_allclose(actual[np.ix_([0, 3], [0, 3])], cosine([vectors[[0, 3]]], 2), rtol=1e-15)
+
+
+def test_no_columns_leave_no_direction():
+    assert np.isnan(cosine([], 3)).all()

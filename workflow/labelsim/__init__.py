@@ -1,0 +1,6 @@
+"""Finds, for every class of an image dataset, the classes that a network holds to be most alike."""
+
+from labelsim.errors import LabelsimError
+from labelsim.run import Run, open_run
+
+__all__ = ["LabelsimError", "Run", "open_run"]

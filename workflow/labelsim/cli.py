@@ -1,0 +1,115 @@
+"""The command `labelsim`: look at a network before a run, and at the result after it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pyarrow.compute import field
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from labelsim.config import read
+from labelsim.dataset.classes import find_class
+from labelsim.errors import LabelsimError
+from labelsim.run import open_run
+
+__all__ = ["main"]
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    """Run the command; an error meant for people is printed without a traceback."""
+    try:
+        app()
+    except LabelsimError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def layers(
+    configfile: Annotated[Path, typer.Option(help="The configuration of a run.")] = Path("config/config.yaml"),
+) -> None:
+    """Show the layers that a run would probe, before anything is run."""
+    from labelsim.network.description import probed  # imports torch, which the other commands do without
+
+    config = read(configfile)
+    network, probes = probed(config["model"], config["probe"])
+    table = Table("layer", "channels")
+    table.columns[1].justify = "right"
+    for layer in probes.layers:
+        table.add_row(escape(layer.name), f"{layer.channels:,}")
+    console = _console()
+    console.print(table)
+    for name, reason in probes.skipped:
+        console.print(f"left out: {name}: {reason}", markup=False)
+    for note in network.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(
+        f"{len(probes.layers)} layers, {sum(layer.channels for layer in probes.layers):,} channels; "
+        f"hidden state: {probes.hidden_units:,} units, the input of {probes.head}; {probes.outputs:,} outputs; "
+        f"input {' x '.join(map(str, probes.input_shape))}",
+        markup=False,
+    )
+
+
+@app.command()
+def top(
+    classes: Annotated[list[str], typer.Argument(metavar="CLASS...", help="Name, id or unambiguous part of a name.")],
+    run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many similar classes.")] = 9,
+    method: Annotated[list[str] | None, typer.Option(help="welch, hidden or gap; all that the run has.")] = None,
+    group: Annotated[str, typer.Option(help="Layer group.")] = "all",
+) -> None:
+    """Show the most similar classes of one class or more."""
+    results = open_run(run)
+    table = results.neighbors()
+    methods = _chosen(method, table["method"].unique().to_pylist(), "method")
+    _chosen([group], table["group"].unique().to_pylist(), "group")
+    known = results.classes().to_pydict()
+    for query in classes:
+        index = find_class(query, known["class_id"], known["class_name"])
+        rows = table.filter((field("class_index") == index) & field("group").isin([group, "all"])).to_pylist()
+        _console().print(_top_table(_label(known, index), rows, methods, group, k))
+        if note := known["notes"][index]:
+            _console().print(f"note: {note}", markup=False)
+
+
+def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str], group: str, k: int) -> Table:
+    """A column a method, a line a rank."""
+    table = Table("", *methods, title=f"Most similar to {escape(title)}", title_justify="left")
+    # The hidden state has no layers: it stands under the group `all` only.
+    columns = [
+        [row for row in rows if row["method"] == method and row["group"] == ("all" if method == "hidden" else group)]
+        for method in methods
+    ]
+    for rank in range(min(k, max(map(len, columns), default=0))):
+        cells = [_cell(column[rank]) if rank < len(column) else "" for column in columns]
+        table.add_row(str(rank + 1), *cells)
+    return table
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f"{row['similarity']:+.3f}  {escape(row['neighbor_name'])}"
+
+
+def _label(known: dict[str, list[Any]], index: int) -> str:
+    name, id_ = known["class_name"][index], known["class_id"][index]
+    return name if name == id_ else f"{name} ({id_})"
+
+
+def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str]:
+    unknown = [name for name in wanted or [] if name not in present]
+    if unknown:
+        raise LabelsimError(f"--{what}: the run has no {unknown[0]!r}; it has {', '.join(present)}")
+    return wanted or [name for name in ("welch", "hidden", "gap") if name in present]
+
+
+def _console() -> Console:
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)

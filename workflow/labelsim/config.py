@@ -1,0 +1,197 @@
+"""The configuration of a run: defaults, validation, and messages that people understand."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from labelsim.errors import LabelsimError
+
+__all__ = ["check_files", "is_callable_spec", "load", "read", "spec_file", "weights_file"]
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
+
+
+def load(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate a configuration and fill in the defaults.
+
+    Parameters
+    ----------
+    given : mapping
+        What the user's config file says.
+
+    Returns
+    -------
+    dict
+        A new configuration with every key of the schema.
+
+    Raises
+    ------
+    LabelsimError
+        Naming every wrong key, its value and what was expected.
+    """
+    _raise([_message(error) for error in _errors(given)])
+    config: dict[str, Any] = _filled(given, _schema())
+    return config
+
+
+def check_files(config: Mapping[str, Any], made: Collection[str] = ()) -> None:
+    """Check that the files and folders that a configuration names are there.
+
+    Parameters
+    ----------
+    config : mapping
+        As `load` returns it.
+    made : collection of str
+        Paths that the workflow makes itself, and that need not be there yet.
+
+    Raises
+    ------
+    LabelsimError
+        Naming every key whose file or folder is missing.
+    """
+    _raise(list(_missing_files(config, set(made))))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read and `load` a config file.
+
+    Raises
+    ------
+    LabelsimError
+        If the file is missing or is not YAML, or as `load` does.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabelsimError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise LabelsimError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(given, dict):
+        raise LabelsimError(f"{path}: expected keys and values, such as `run: my-run`")
+    return load(given)
+
+
+def is_callable_spec(spec: str) -> bool:
+    """Whether a value has the form package.module:callable or path/to/file.py:callable."""
+    return ":" in spec and not spec.startswith("timm:")
+
+
+def spec_file(spec: str) -> Path | None:
+    """The file of path/to/file.py:callable; None for every other value."""
+    file, _, name = spec.rpartition(":")
+    return Path(file) if name and file.endswith(".py") else None
+
+
+def weights_file(weights: str | None) -> Path | None:
+    """The file that `model.weights` names; None for an entry of torchvision's or null."""
+    if weights is None:
+        return None
+    path = Path(weights)
+    return path if path.suffix or len(path.parts) > 1 or path.is_file() else None
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise LabelsimError("The configuration is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return schema
+
+
+def _errors(given: Mapping[str, Any]) -> list[ValidationError]:
+    errors = Draft202012Validator(_schema()).iter_errors(dict(given))
+    return sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
+
+
+def _message(error: ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = sorted(set(error.instance) - set(known))
+        return "; ".join(_unknown(".".join(filter(None, [key, name])), name, known) for name in unknown)
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return "; ".join(f"{'.'.join(filter(None, [key, name]))}: missing, and there is no default" for name in missing)
+    return f"{key or 'the file'}: {error.instance!r} is not valid; expected {_expected(error.schema)}"
+
+
+def _unknown(key: str, name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"{key}: unknown key; {hint}"
+
+
+def _expected(schema: Mapping[str, Any]) -> str:
+    """What a value should have been, in words."""
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "anyOf" in schema:
+        return " or ".join(_expected(option) for option in schema["anyOf"])
+    kinds = schema.get("type", [])
+    words = {
+        "array": "a list",
+        "boolean": "true or false",
+        "integer": "a whole number",
+        "null": "null",
+        "number": "a number",
+        "object": "keys and values",
+        "string": "text",
+    }
+    text = " or ".join(words[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)) or "something else"
+    limits = {"minimum": "at least", "maximum": "at most", "pattern": "like", "minItems": "entries: at least"}
+    notes = [f"{words} {schema[name]}" for name, words in limits.items() if name in schema]
+    if schema.get("uniqueItems"):
+        notes.append("none twice")
+    return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def _filled(given: Any, schema: Mapping[str, Any]) -> Any:
+    if "properties" not in schema:
+        return copy.deepcopy(given)
+    return {key: _filled(given.get(key, sub.get("default")), sub) for key, sub in schema["properties"].items()}
+
+
+def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator[str]:
+    """Messages about files and folders that the configuration names and that are not there."""
+    source = config["dataset"]["source"]
+    if source not in made and not Path(source).exists():
+        yield f"dataset.source: {source!r} does not exist; expected a folder of class folders{_near(Path(source))}"
+    elif source not in made and not Path(source).is_dir():
+        yield f"dataset.source: {source!r} is not a folder; expected a folder of class folders"
+    model = config["model"]
+    files = {
+        "dataset.class_names": _table_file(config["dataset"]["class_names"], "auto"),
+        "model.classes": _table_file(model["classes"], "auto", "dataset"),
+        "model.weights": weights_file(model["weights"]),
+        "model.name": spec_file(model["name"]),
+        "model.transform": spec_file(model["transform"]),
+    }
+    for key, file in files.items():
+        if file is not None and str(file) not in made and not file.is_file():
+            yield f"{key}: there is no file {str(file)!r}{_near(file)}"
+
+
+def _table_file(value: str, *words: str) -> Path | None:
+    return None if value in words else Path(value)
+
+
+def _near(path: Path) -> str:
+    """A hint for a path that is not there: where it ends, or a name like it."""
+    parent = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
+    first_missing = path.absolute().relative_to(parent).parts[0]
+    close = difflib.get_close_matches(first_missing, [p.name for p in parent.iterdir()], n=1)
+    return f" (in {parent} there is {close[0]!r})" if close else f" ({parent} is there, {first_missing!r} in it is not)"

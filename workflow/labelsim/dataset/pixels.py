@@ -1,0 +1,126 @@
+"""From rows of the manifest to batches of pixels, decoded in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from labelsim.dataset.images import ImageError, decode, first_line
+from labelsim.dataset.sources import Source
+from labelsim.errors import LabelsimError
+
+__all__ = ["Images", "batches"]
+
+
+class Images(Dataset[tuple[torch.Tensor, str]]):
+    """The images of a table's rows, as a network takes them.
+
+    An image that cannot be used does not raise: it gives zeros and the reason.
+
+    Parameters
+    ----------
+    source
+        Reads a row's bytes.
+    rows
+        Samples.
+    transform
+        Turns an RGB image into a tensor.
+    shape
+        Shape that the tensor must have.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        rows: pa.Table,
+        transform: Callable[[Image.Image], torch.Tensor],
+        shape: tuple[int, ...],
+    ) -> None:
+        self.source = source
+        self.rows = rows
+        self.transform = transform
+        self.shape = tuple(shape)
+
+    def __len__(self) -> int:
+        return self.rows.num_rows
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        """Return the pixels, float32 of `shape`, and ""; or zeros and the reason why there are none."""
+        try:
+            return self._pixels(self.rows.slice(index, 1).to_pylist()[0]), ""
+        except ImageError as error:
+            return torch.zeros(self.shape, dtype=torch.float32), str(error)
+
+    def _pixels(self, row: dict[str, Any]) -> torch.Tensor:
+        try:
+            data = self.source.read(row)
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror or first_line(error)}") from error
+        image = decode(data)
+        try:
+            pixels = self.transform(image)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ImageError(f"transform: {first_line(error)}") from error
+        if not isinstance(pixels, torch.Tensor):
+            raise ImageError(f"transform gave {type(pixels).__name__} where a tensor was expected")
+        if tuple(pixels.shape) != self.shape:
+            raise ImageError(f"transform gave {tuple(pixels.shape)} where {self.shape} was expected")
+        return pixels.to(torch.float32)
+
+
+def batches(
+    images: Images, rows: Sequence[Sequence[int]], workers: int, pin_memory: bool = False
+) -> Iterator[tuple[torch.Tensor, list[str]]]:
+    """Decode batches of images in worker processes, in order and at most two a worker ahead.
+
+    Parameters
+    ----------
+    images : Images
+        The images of a shard.
+    rows : sequence of sequence of int
+        Which rows make each batch.
+    workers : int
+        Number of processes; 0 decodes in this one.
+    pin_memory : bool
+        Whether the batches are to be copied to a GPU.
+
+    Yields
+    ------
+    pixels : (N, 3, H, W) float32 tensor
+        Zeros for an image that cannot be used.
+    reasons : list of str
+        Why not; empty for an image that can.
+
+    Raises
+    ------
+    LabelsimError
+        If a worker was killed.
+    """
+    loader = DataLoader(
+        images,
+        batch_sampler=rows,  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        pin_memory=pin_memory,
+        collate_fn=_collate,
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LabelsimError(
+            f"A process that decodes images was killed ({first_line(error)}).\n"
+            "Mostly memory ran out: give the job more, or lower extract.workers or extract.batch_size."
+        ) from error
+
+
+def _collate(items: Sequence[tuple[torch.Tensor, str]]) -> tuple[torch.Tensor, list[str]]:
+    return torch.stack([pixels for pixels, _ in items]), [reason for _, reason in items]

@@ -1,0 +1,211 @@
+"""Class folders: each folder directly in the source is a class, the files in it at any depth its samples."""
+
+import errno
+import mimetypes
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelsim.dataset.sources import SAMPLES, Listing
+from labelsim.errors import LabelsimError
+
+__all__ = ["FolderSource"]
+
+HIDDEN = "hidden"
+BESIDE = "beside the class folders"
+BROKEN = "broken links beside the class folders"
+EMPTY = "empty class folders"
+SPECIAL = "not regular files"
+CYCLE = "links back to a folder they are in"
+NOT_UTF8 = "names that are not valid UTF-8"
+
+
+class FolderSource:
+    """A folder of class folders.
+
+    A class is a folder, or a link to one, directly in `path` whose name does not start with a dot; its name
+    is the class_id. Every regular file in it is a sample, at any depth and whatever its name: whether it is
+    an image is seen when it is decoded. A sample's id is its POSIX path relative to `path`. Linked folders
+    are followed.
+
+    Parameters
+    ----------
+    path
+        The folder that holds the class folders.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def list(self) -> Listing:
+        """List the classes and the samples.
+
+        Returns
+        -------
+        Listing
+            A file that cannot be stat'ed (a broken link, say) is listed with 0 bytes, so that it is rejected
+            by name when it is decoded. An empty class folder is counted in `skipped` and stays a class.
+
+        Raises
+        ------
+        LabelsimError
+            If there are no class folders, or if a folder cannot be listed.
+        """
+        skipped: Counter[str] = Counter()
+        folders = self._class_folders(skipped)
+        classes = sorted(folders)
+        tables = [SAMPLES.empty_table()]
+        for class_index, class_id in enumerate(classes):
+            found = sorted(_samples(self.path / class_id, class_id, folders[class_id], skipped))
+            skipped[EMPTY] += not found
+            tables.append(_table(class_index, class_id, found))
+        samples = pa.concat_tables(tables).combine_chunks()
+        return Listing(classes, samples, {kind: n for kind, n in sorted(skipped.items()) if n})
+
+    def read(self, row: Mapping[str, Any]) -> bytes:
+        """Read one sample's bytes.
+
+        Parameters
+        ----------
+        row
+            Its row; only `path` is used.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        return (self.path / row["path"]).read_bytes()
+
+    def state(self) -> str:
+        """Return a digest of the modification times of the source folder and of the folders directly in it.
+
+        It changes when a file or folder is added, removed or renamed there; what happens deeper down, and a
+        file written over in place, leave no trace in it. "missing" if the folder cannot be listed.
+        """
+        try:
+            with os.scandir(self.path) as entries:
+                times = [(entry.name, entry.stat().st_mtime_ns) for entry in entries if _is_folder(entry)]
+            times.append(("", self.path.stat().st_mtime_ns))
+        except OSError:
+            return "missing"
+        lines = b"".join(b"%s\0%d\0" % (os.fsencode(name), time) for name, time in sorted(times))
+        return blake2b(lines, digest_size=16).hexdigest()
+
+    def _class_folders(self, skipped: Counter[str]) -> dict[str, frozenset[tuple[int, int]]]:
+        """Return for each class the identities of its folder and of the source, with which a walk begins."""
+        folders, beside = {}, []
+        for entry in _entries(self.path):
+            if reason := _skip_name(entry.name):
+                skipped[reason] += 1
+            elif not _is_folder(entry):
+                beside.append(entry.name)
+                skipped[BROKEN if _is_broken(entry) else BESIDE] += 1
+            elif (this := _identity(entry.stat())) == (source := _identity(self.path.stat())):
+                skipped[CYCLE] += 1
+            else:
+                folders[entry.name] = frozenset({source, this})
+        if not folders:
+            raise LabelsimError(_no_class_folders(self.path, beside))
+        return folders
+
+
+def _samples(
+    folder: str | Path, prefix: str, inside: frozenset[tuple[int, int]], skipped: Counter[str]
+) -> Iterator[tuple[str, int]]:
+    """Yield (sample_id, bytes) of the files in a folder and below it.
+
+    `inside` holds the identities of the folder and of those that it is in: to meet one again is a cycle.
+    """
+    for entry in _entries(folder):
+        sample_id = f"{prefix}/{entry.name}"
+        if reason := _skip_name(entry.name):
+            skipped[reason] += 1
+            continue
+        try:
+            status = entry.stat()
+        except OSError:
+            yield sample_id, 0
+            continue
+        if stat.S_ISREG(status.st_mode):
+            yield sample_id, status.st_size
+        elif not stat.S_ISDIR(status.st_mode):
+            skipped[SPECIAL] += 1
+        elif (this := _identity(status)) in inside:
+            skipped[CYCLE] += 1
+        else:
+            yield from _samples(entry.path, sample_id, inside | {this}, skipped)
+
+
+def _table(class_index: int, class_id: str, found: list[tuple[str, int]]) -> pa.Table:
+    sample_id = pa.array([sample_id for sample_id, _ in found], pa.string())
+    columns = [
+        sample_id,
+        pa.repeat(pa.scalar(class_index, pa.int32()), len(found)),
+        pa.repeat(pa.scalar(class_id, pa.string()), len(found)),
+        sample_id,
+        pa.array([size for _, size in found], pa.int64()),
+    ]
+    return pa.table(columns, schema=SAMPLES)
+
+
+def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        entries = os.scandir(folder)
+    except OSError as error:
+        raise LabelsimError(
+            f"{folder} cannot be listed: {error.strerror}. It must be a folder of images that you may read; "
+            "mend it, or take it away, so that no image is left out unnoticed."
+        ) from error
+    with entries:
+        yield from entries
+
+
+def _skip_name(name: str) -> str | None:
+    if name.startswith("."):
+        return HIDDEN
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return NOT_UTF8
+    return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise LabelsimError(
+            f"{entry.path} cannot be looked at: {error.strerror}. It may be a class folder; "
+            "mend it, or take it away, so that no class is left out unnoticed."
+        ) from error
+
+
+def _is_broken(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not Path(entry.path).exists()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _no_class_folders(path: Path, beside: list[str]) -> str:
+    message = (
+        f"{path} holds no class folders. Expected is one folder a class with the class's images in it, "
+        f"as in {path / 'n01440764' / 'image.JPEG'}."
+    )
+    images = sorted(name for name in beside if (mimetypes.guess_type(name)[0] or "").startswith("image/"))
+    if images:
+        message += (
+            f" There are images directly in it ({len(images)}, {images[0]} for one): "
+            "move them into class folders, or name the folder above."
+        )
+    return message

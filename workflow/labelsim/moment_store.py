@@ -1,0 +1,133 @@
+"""Moments by fold and class in a store, and the labels of classes and channels that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+
+from labelsim.statistics.moments import Moments, total
+from labelsim.store import Array, Writer, load
+
+__all__ = [
+    "CHANNELS_PER_CHUNK",
+    "CLASSES_PER_CHUNK",
+    "arrays",
+    "blocks",
+    "channel_blocks",
+    "class_labels",
+    "load_moments",
+    "of_classes",
+    "put_moments",
+]
+
+CLASSES_PER_CHUNK = 64
+CHANNELS_PER_CHUNK = 1024
+_DIMENSIONS = {"gap": "channel", "hidden": "unit"}
+
+
+def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Array]:
+    """The arrays of a store of moments.
+
+    Parameters
+    ----------
+    folds, classes : int
+        Their numbers.
+    widths : mapping of str to int
+        Number of channels (`gap`) and of hidden units (`hidden`).
+
+    Returns
+    -------
+    dict of str to Array
+        `count`, the means and squared deviations, `top1`, and the coordinates of classes and channels.
+    """
+    found = {"count": Array(("fold", "class"), (folds, classes), "int64")}
+    for name, dimension in _DIMENSIONS.items():
+        shape = (folds, classes, widths[name])
+        chunks = (folds, min(classes, CLASSES_PER_CHUNK), min(widths[name], CHANNELS_PER_CHUNK))
+        for moment in ("mean", "m2"):
+            found[f"{name}_{moment}"] = Array(("fold", "class", dimension), shape, "float64", chunks)
+    return found | {
+        "top1": Array(("class",), (classes,), "int64"),
+        "class_id": Array(("class",), (classes,), "str", coordinate=True),
+        "layer": Array(("channel",), (widths["gap"],), "str", coordinate=True),
+        "layer_channel": Array(("channel",), (widths["gap"],), "int32", coordinate=True),
+    }
+
+
+def put_moments(writer: Writer, name: str, first: int, moments: Moments) -> None:
+    """Write the moments of some classes; without samples they read as NaN, not as 0.
+
+    Parameters
+    ----------
+    writer : Writer
+        Of a store with `arrays`.
+    name : str
+        gap or hidden.
+    first : int
+        Index of the first class, a multiple of `CLASSES_PER_CHUNK`.
+    moments : Moments
+        count (fold, class), mean and m2 (fold, class, channel).
+    """
+    absent = (moments.count == 0)[..., np.newaxis]
+    for moment in ("mean", "m2"):
+        values = np.where(absent, np.nan, getattr(moments, moment))
+        for i, classes in enumerate(blocks(values.shape[1], CLASSES_PER_CHUNK)):
+            for j, channels in enumerate(blocks(values.shape[2], CHANNELS_PER_CHUNK)):
+                key = (0, first // CLASSES_PER_CHUNK + i, j)
+                writer.put(f"{name}_{moment}", key, values[:, classes, channels])
+
+
+def load_moments(dataset: xarray.Dataset, name: str, **where: slice) -> Moments:
+    """Moments of a part of a store.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A store of moments.
+    name : str
+        gap or hidden.
+    **where : slice
+        The part along `class`, `channel` or `unit`.
+
+    Returns
+    -------
+    Moments
+        count (fold, class), mean and m2 (fold, class, channel).
+    """
+    count_where = {dim: part for dim, part in where.items() if dim == "class"}
+    count = load(dataset, "count", **count_where)
+    present = (count > 0)[..., np.newaxis]
+    mean, m2 = (np.where(present, load(dataset, f"{name}_{moment}", **where), 0.0) for moment in ("mean", "m2"))
+    return Moments(count, mean, m2)
+
+
+def of_classes(dataset: xarray.Dataset, name: str) -> Iterator[Moments]:
+    """Moments of all classes over all folds, a block of channels at a time.
+
+    Yields
+    ------
+    Moments
+        count (class,), mean and m2 (class, block).
+    """
+    dimension = _DIMENSIONS[name]
+    for part in channel_blocks(dataset.sizes[dimension]):
+        yield total(load_moments(dataset, name, **{dimension: part}))
+
+
+def channel_blocks(channels: int) -> Iterator[slice]:
+    """Blocks of channels as they are chunked."""
+    return blocks(channels, CHANNELS_PER_CHUNK)
+
+
+def blocks(length: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `length`."""
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+
+
+def class_labels(dataset: xarray.Dataset) -> dict[str, NDArray[Any]]:
+    """Ids and names of the classes of a store."""
+    return {name: load(dataset, name) for name in ("class_id", "class_name")}

@@ -1,0 +1,1 @@
+"""The network under study: how it is built, and what one forward pass gives."""

@@ -1,0 +1,162 @@
+"""What a result was made from: digests of files, identities of stages, fingerprints of code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version as _installed_version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from labelsim.config import is_callable_spec, spec_file, weights_file
+from labelsim.digests import canonical, digest, file_digest
+
+__all__ = ["code", "identity", "version"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+# The configuration that changes a stage's numbers. Batch size, workers and device are not among it.
+_KEYS = {
+    "scan": ("dataset.source", "dataset.format", "dataset.images_per_class", "dataset.content_digest"),
+    "shard": ("extract.images_per_shard", "dataset.class_names"),
+    "network": ("model.name", "model.weights", "model.transform", "probe"),
+    "extract": ("extract.precision", "store"),
+    "moments": ("model.classes",),
+    "merge": ("extract.max_reject_fraction",),
+    "welch": (),
+    "similarity": ("similarity",),
+    "neighbors": ("neighbors",),
+}
+
+
+def version() -> str:
+    """The installed version of labelsim."""
+    return _installed_version("labelsim")
+
+
+def identity(stage: str, config: Mapping[str, Any]) -> str:
+    """What, besides a stage's input files, decides its results.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    config : mapping
+        As `labelsim.config.load` returns it.
+
+    Returns
+    -------
+    str
+        JSON with sorted keys: the configuration of the stage, and digests of the files named in it.
+    """
+    values = {key: _value(config, key) for key in _KEYS[stage]}
+    files = {key: found for key, value in values.items() if (found := _files(key, value))}
+    return canonical({**values, "files": files} if files else values)
+
+
+@cache
+def code(stage: str) -> str:
+    """Fingerprint of the code of a stage: of its module and all modules of labelsim that it imports.
+
+    Taken over the syntax tree without docstrings, so that neither a comment nor a reworded docstring
+    nor a new line break changes it.
+
+    Parameters
+    ----------
+    stage : str
+        Name of a module in `labelsim.stages`.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    sources = {name: _code_of(file) for name, file in sorted(_imports(f"labelsim.stages.{stage}").items())}
+    return digest(canonical(sources))
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _files(key: str, value: Any) -> str | None:
+    """Digest of the file or folder state that a configuration value stands for; None if for none."""
+    if key == "dataset.source":
+        from labelsim.dataset.sources import open_source
+
+        return open_source(value, "auto").state()
+    if key in ("dataset.class_names", "model.classes"):
+        return None if value in ("auto", "dataset") else file_digest(Path(value))
+    if key == "model.weights":
+        file = weights_file(value)
+        return file_digest(file) if file else None
+    if key in ("model.name", "model.transform") and is_callable_spec(value):
+        return _callable_digest(value)
+    return None
+
+
+def _callable_digest(spec: str) -> str:
+    """Digest of the source that a callable comes from, comments and docstrings apart."""
+    file = spec_file(spec)
+    if file is None:
+        try:
+            found = find_spec(spec.partition(":")[0])
+        except ImportError:
+            return "missing"
+        file = Path(found.origin) if found and found.origin else None
+    if file is None or file.suffix != ".py":
+        return "missing"
+    try:
+        return digest(_code_of(file))
+    except SyntaxError:
+        return file_digest(file)  # the stage that imports it will say what is wrong with it
+    except OSError:
+        return "missing"
+
+
+def _imports(name: str) -> dict[str, Path]:
+    """A module of labelsim and all that it imports of labelsim, directly or not, with their files."""
+    found: dict[str, Path] = {}
+    pending = [name]
+    while pending:
+        current = pending.pop()
+        file = _module_file(current)
+        if current in found or file is None:
+            continue
+        found[current] = file
+        pending.extend(_imported_names(ast.parse(file.read_text(encoding="utf-8"))))
+    return found
+
+
+def _imported_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            # `from labelsim.stages import scan` imports a module, not a name of one.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_file(name: str) -> Path | None:
+    package, *parts = name.split(".")
+    if package != "labelsim" or not parts:
+        return None
+    path = _PACKAGE.joinpath(*parts)
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _code_of(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                node.body = body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

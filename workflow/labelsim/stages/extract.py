@@ -1,0 +1,357 @@
+"""extract: one forward pass over the images of a shard; gap, hidden state and logits into its store."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from labelsim.dataset.pixels import Images, batches
+from labelsim.dataset.sources import open_source
+from labelsim.errors import LabelsimError
+from labelsim.network.description import describe, probed
+from labelsim.network.probes import Features, Probes
+from labelsim.store import Array, Writer, write_json, writer_lock
+from labelsim.tables import read_table, write_table
+
+__all__ = ["extract"]
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_CHUNK = 256
+BATCH_SIZE = {"cpu": 32, "cuda": 256}
+_VARIABLES = ("gap", "hidden", "logits")
+_REJECTS = pa.schema([(name, pa.string()) for name in ("sample_id", "class_id", "reason")])
+
+
+@dataclass
+class Stats:
+    """How an extraction went: numbers of images, and seconds."""
+
+    images: int
+    resumed: int
+    rejected: int = 0
+    total: float = 0.0
+    waiting: float = 0.0
+    computing: float = 0.0
+    writing: float = 0.0
+
+
+def extract(
+    shard: Path,
+    network: Path,
+    store: Path,
+    rejects: Path,
+    stats: Path,
+    config: Mapping[str, Any],
+    code: str,
+    threads: int = 1,
+) -> None:
+    """Extract the features of one shard, continuing where an earlier job was stopped.
+
+    Parameters
+    ----------
+    shard : Path
+        Rows of the manifest.
+    network : Path
+        As the stage `network` wrote it: the network must still be that one.
+    store : Path
+        The Zarr store to write: `gap` (sample, channel), `hidden` (sample, unit), `logits`
+        (sample, output). Rows of images that could not be used are NaN.
+    rejects, stats : Path
+        The Parquet table of images that could not be used, and the JSON file of rates.
+    config : mapping
+        The whole configuration.
+    code : str
+        Fingerprint of this stage's code.
+    threads : int
+        Cores to use.
+
+    Raises
+    ------
+    LabelsimError
+        If the network is not the one described, or the device is not there.
+    """
+    started = time.perf_counter()
+    rows = read_table(shard)
+    description = json.loads(network.read_text(encoding="utf-8"))
+    with writer_lock(store.with_suffix(".lock")):
+        torch.set_num_threads(max(1, threads))
+        device = _device(config["extract"]["device"])
+        built, probes = probed(config["model"], config["probe"])
+        _check(describe(built, probes), description, network)
+        built.module.to(device)
+        arrays = _arrays(rows, description, config["store"])
+        identity = json.dumps(
+            {
+                "shard": shard.stem,
+                "network": description,
+                "precision": config["extract"]["precision"],
+                "dtype": config["store"]["dtype"],
+                "code": code,
+            },
+            sort_keys=True,
+        )
+        writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
+        done = {note["chunk"]: note["rejects"] for note in writer.kept}
+        chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
+        figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
+        logger.info(
+            "Shard %s: %s images on %s%s",
+            shard.stem,
+            f"{len(rows):,}",
+            device,
+            f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
+        )
+        source = open_source(config["dataset"]["source"], config["dataset"]["format"])
+        images = Images(source, rows, built.transform, probes.input_shape)
+        pending = {index: span for index, span in chunks.items() if index not in done}
+        done |= _run(images, pending, probes, writer, device, config["extract"], threads, figures)
+        _put_coordinates(writer, rows, description)
+        table = _reject_table(rows, done)
+        figures.rejected = len(table)
+        figures.total = time.perf_counter() - started
+        write_table(table, rejects, {})
+        write_json(stats, _summary(figures, device))
+        writer.commit({"shard": shard.stem, "rejected": len(table)})
+
+
+def _run(
+    images: Images,
+    chunks: Mapping[int, tuple[int, int]],
+    probes: Probes,
+    writer: Writer,
+    device: torch.device,
+    config: Mapping[str, Any],
+    threads: int,
+    figures: Stats,
+) -> dict[int, list[list[Any]]]:
+    """Compute and write the given chunks; return the rejects of each as (row, reason)."""
+    rejects: dict[int, list[list[Any]]] = {}
+    batch_size = BATCH_SIZE[device.type] if config["batch_size"] == "auto" else config["batch_size"]
+    # Batches are cut at fixed rows of a chunk: a resumed store equals an uninterrupted one bit for bit.
+    cuts = [
+        range(low, min(low + batch_size, stop))
+        for start, stop in chunks.values()
+        for low in range(start, stop, batch_size)
+    ]
+    workers = _workers(config["workers"], threads, device)
+    decoded = _timed(batches(images, cuts, workers, pin_memory=device.type == "cuda"), figures)
+    total = sum(map(len, cuts))
+    writing: Future[None] | None = None
+    with _precision(config["precision"], device), ThreadPoolExecutor(1) as pool, _Progress(total, figures) as bar:
+        for index, (start, stop) in chunks.items():
+            parts: list[Features] = []
+            reasons: list[str] = []
+            for _ in range(start, stop, batch_size):
+                pixels, batch_reasons = next(decoded)
+                began = time.perf_counter()
+                with torch.inference_mode():
+                    features = probes(pixels.to(device, non_blocking=True))
+                parts.append(Features(*(part.float().cpu() for part in features)))
+                figures.computing += time.perf_counter() - began
+                reasons.extend(batch_reasons)
+                bar.advance(len(batch_reasons))
+            values = {name: torch.cat([getattr(part, name) for part in parts]).numpy() for name in _VARIABLES}
+            if writing is not None:
+                writing.result()  # at most one chunk waits while the next is computed
+            rejects[index] = []
+            writing = pool.submit(_write_chunk, writer, index, start, values, reasons, rejects[index], figures)
+        if writing is not None:
+            writing.result()
+    return rejects
+
+
+def _write_chunk(
+    writer: Writer,
+    index: int,
+    start: int,
+    values: Mapping[str, NDArray[np.float32]],
+    reasons: Sequence[str],
+    rejects: list[list[Any]],
+    figures: Stats,
+) -> None:
+    """Write and record one chunk, with NaN in the rows of images that cannot be used."""
+    began = time.perf_counter()
+    with np.errstate(over="ignore"):
+        stored = {name: block.astype(writer.dtype(name)) for name, block in values.items()}
+    finite = np.all([np.isfinite(block).all(axis=1) for block in stored.values()], axis=0)
+    for row, reason in enumerate(reasons):
+        if not reason and finite[row]:
+            continue
+        rejects.append([start + row, reason or "the network's output is not finite"])
+        for block in stored.values():
+            block[row] = np.nan
+    for name, block in stored.items():
+        writer.put(name, (index, 0), block)
+    writer.record([(name, (index, 0)) for name in stored], {"chunk": index, "rejects": rejects})
+    figures.writing += time.perf_counter() - began
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= available:
+        raise LabelsimError(
+            f"extract.device: {name!r} is not there; this machine shows PyTorch {available} CUDA devices. "
+            "Use auto or cpu, or ask the cluster for a GPU."
+        )
+    return device
+
+
+def _check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
+    """Refuse a network that is not the one that the rest of the run was made with."""
+    for key, value in json.loads(json.dumps(found)).items():
+        if value != expected[key]:
+            raise LabelsimError(
+                f"The network is not the one described in {path}: {key} is {value!r}, not {expected[key]!r}.\n"
+                "A builder that draws random weights must be seeded; otherwise delete that file and run again."
+            )
+
+
+def _arrays(rows: pa.Table, network: Mapping[str, Any], store: Mapping[str, Any]) -> dict[str, Array]:
+    n = len(rows)
+    chunk = ROWS_PER_CHUNK if store["rows_per_chunk"] == "auto" else store["rows_per_chunk"]
+    channels = sum(count for _, count in network["layers"])
+    widths = {
+        "gap": ("channel", channels),
+        "hidden": ("unit", network["hidden_units"]),
+        "logits": ("output", network["outputs"]),
+    }
+    arrays = {
+        name: Array(("sample", dim), (n, width), store["dtype"], (min(chunk, n), width))
+        for name, (dim, width) in widths.items()
+    }
+    return arrays | {
+        "sample_id": Array(("sample",), (n,), "str", coordinate=True),
+        "class_id": Array(("sample",), (n,), "str", coordinate=True),
+        "class_index": Array(("sample",), (n,), "int32", coordinate=True),
+        "layer": Array(("channel",), (channels,), "str", coordinate=True),
+        "layer_channel": Array(("channel",), (channels,), "int32", coordinate=True),
+    }
+
+
+def _put_coordinates(writer: Writer, rows: pa.Table, network: Mapping[str, Any]) -> None:
+    for name in ("sample_id", "class_id", "class_index"):
+        writer.put_whole(name, rows[name].to_numpy())
+    names, counts = zip(*network["layers"], strict=True)
+    writer.put_whole("layer", np.repeat(np.array(names, dtype=object), counts))
+    writer.put_whole("layer_channel", np.concatenate([np.arange(count) for count in counts]))
+
+
+def _chunks(rows: int, chunk: int) -> dict[int, tuple[int, int]]:
+    return {i: (start, min(start + chunk, rows)) for i, start in enumerate(range(0, rows, chunk))}
+
+
+def _workers(workers: int | str, threads: int, device: torch.device) -> int:
+    if isinstance(workers, int):
+        return workers
+    # On a CPU the network needs the cores as well; the system shares them out.
+    return max(1, threads // 2 if device.type == "cpu" else threads)
+
+
+def _timed(
+    batches: Iterator[tuple[torch.Tensor, list[str]]], figures: Stats
+) -> Iterator[tuple[torch.Tensor, list[str]]]:
+    """The same batches; the time spent waiting for them goes into `figures`."""
+    while True:
+        began = time.perf_counter()
+        batch = next(batches, None)
+        figures.waiting += time.perf_counter() - began
+        if batch is None:
+            return
+        yield batch
+
+
+def _precision(precision: str, device: torch.device) -> Any:
+    """Context in which the network computes in the precision asked for."""
+    torch.backends.cudnn.deterministic = True  # a resumed store must equal an uninterrupted one
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if precision in ("float32", "tf32"):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+def _reject_table(rows: pa.Table, rejects: Mapping[int, Sequence[Sequence[Any]]]) -> pa.Table:
+    found = sorted((row, reason) for chunk in rejects.values() for row, reason in chunk)
+    taken = rows.select(["sample_id", "class_id"]).take([row for row, _ in found]) if found else None
+    columns = taken.to_pydict() if taken is not None else {"sample_id": [], "class_id": []}
+    return pa.table({**columns, "reason": [reason for _, reason in found]}, schema=_REJECTS)
+
+
+def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
+    computed = figures.images - figures.resumed
+    busy = figures.waiting + figures.computing
+    summary = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "images": figures.images,
+        "images_resumed": figures.resumed,
+        "images_rejected": figures.rejected,
+        "images_per_second": round(computed / busy, 2) if busy else 0.0,
+        "waiting_share": round(figures.waiting / busy, 4) if busy else 0.0,
+        "seconds": round(figures.total, 2),
+        "seconds_waiting_for_images": round(figures.waiting, 2),
+        "seconds_in_network": round(figures.computing, 2),
+        "seconds_writing": round(figures.writing, 2),
+    }
+    logger.info(
+        "%s images computed, %.1f a second; %.0f %% of the time spent waiting for data; %d rejected",
+        f"{computed:,}",
+        summary["images_per_second"],
+        100 * summary["waiting_share"],
+        figures.rejected,
+    )
+    return summary
+
+
+class _Progress:
+    """A progress bar on a terminal; a line now and then in a log."""
+
+    EVERY = 30.0  # seconds
+
+    def __init__(self, total: int, figures: Stats) -> None:
+        self._total = total
+        self._figures = figures
+        self._done = 0
+        self._last = time.perf_counter()
+        columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._task = self._bar.add_task("extract", total=total)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, images: int) -> None:
+        """Count images that are through."""
+        self._done += images
+        self._bar.advance(self._task, images)
+        now = time.perf_counter()
+        if now - self._last >= self.EVERY:
+            self._last = now
+            logger.info(
+                "%s of %s images, %.0f %% of the time waiting for data",
+                f"{self._done:,}",
+                f"{self._total:,}",
+                100 * self._figures.waiting / (self._figures.waiting + self._figures.computing),
+            )

@@ -1,0 +1,128 @@
+"""merge: the shards' moments into the moments of the classes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+
+from labelsim.errors import LabelsimError
+from labelsim.moment_store import CLASSES_PER_CHUNK, arrays, blocks, load_moments, put_moments
+from labelsim.statistics.moments import Moments, empty, merge
+from labelsim.store import Array, Writer, load, open_store
+from labelsim.tables import read_table
+
+__all__ = ["merge_shards"]
+
+logger = logging.getLogger(__name__)
+
+
+def merge_shards(
+    shards: Sequence[Path], rejects: Sequence[Path], index: Path, max_reject_fraction: float, output: Path
+) -> None:
+    """Write the moments of all classes, by fold.
+
+    Parameters
+    ----------
+    shards : sequence of Path
+        The shards' stores of moments, in the order of the manifest: merging is done in that order.
+    rejects : sequence of Path
+        The shards' tables of images that could not be used.
+    index : Path
+        As the stage `shard` wrote it.
+    max_reject_fraction : float
+        More unusable images than this are an error, raised when the store is written.
+    output : Path
+        The Zarr store to write: as the shards', for all classes, with `rejected`, the number of images
+        of each class that could not be used, and `class_name`.
+
+    Raises
+    ------
+    LabelsimError
+        If too many images could not be used, or a shard's store is damaged.
+    """
+    contents = json.loads(index.read_text(encoding="utf-8"))
+    classes = contents["classes"]
+    position = {entry["id"]: i for i, entry in enumerate(classes)}
+    datasets = [open_store(path) for path in shards]
+    members = [np.array([position[id_] for id_ in load(dataset, "class_id")]) for dataset in datasets]
+    first = datasets[0]
+    folds = first.sizes["fold"]
+    widths = {"gap": first.sizes["channel"], "hidden": first.sizes["unit"]}
+    writer = Writer(output, _arrays(folds, len(classes), widths), identity=contents["digest"])
+    count = np.zeros((folds, len(classes)), dtype=np.int64)
+    for block in blocks(len(classes), CLASSES_PER_CHUNK):
+        for name in widths:
+            moments = _merge_block(datasets, members, name, block)
+            put_moments(writer, name, block.start, moments)
+        count[:, block] = moments.count
+    writer.put_whole("count", count)
+    writer.put_whole("top1", _sum_top1(datasets, members, len(classes)))
+    tables = [read_table(path) for path in rejects]
+    by_class = Counter(id_ for table in tables for id_ in table["class_id"].to_pylist())
+    writer.put_whole("rejected", np.array([by_class[entry["id"]] for entry in classes], dtype=np.int64))
+    writer.put_whole("class_id", np.array([entry["id"] for entry in classes], dtype=object))
+    writer.put_whole("class_name", np.array([entry["name"] for entry in classes], dtype=object))
+    for name in ("layer", "layer_channel"):
+        writer.put_whole(name, load(first, name))
+    writer.commit({"dataset_digest": contents["digest"]})
+    logger.info(
+        "%s images of %s classes; %s could not be used",
+        f"{count.sum():,}",
+        f"{len(classes):,}",
+        f"{by_class.total():,}",
+    )
+    reasons = Counter(reason for table in tables for reason in table["reason"].to_pylist())
+    _check_rejects(reasons, contents["images"], max_reject_fraction, rejects)
+
+
+def _arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Array]:
+    return arrays(folds, classes, widths) | {
+        "rejected": Array(("class",), (classes,), "int64"),
+        "class_name": Array(("class",), (classes,), "str", coordinate=True),
+    }
+
+
+def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], name: str, block: slice) -> Moments:
+    """Moments of a block of classes over all shards that hold some of them."""
+    dimension = {"gap": "channel", "hidden": "unit"}[name]
+    result = empty((datasets[0].sizes["fold"], block.stop - block.start), datasets[0].sizes[dimension])
+    for dataset, member in zip(datasets, members, strict=True):
+        (inside,) = np.nonzero((member >= block.start) & (member < block.stop))
+        if not len(inside):
+            continue
+        # Both are sorted by class: the classes inside the block stand side by side in the shard.
+        part = load_moments(dataset, name, **{"class": slice(inside[0], inside[-1] + 1)})
+        at = member[inside] - block.start
+        merged = merge(result[:, at], part)
+        for target, values in zip(result, merged, strict=True):
+            target[:, at] = values
+    return result
+
+
+def _sum_top1(datasets: Sequence[xarray.Dataset], members: Sequence[Any], classes: int) -> Any:
+    """Right answers by class; -1 for a class that no output stands for."""
+    total = np.full(classes, -1, dtype=np.int64)
+    for dataset, member in zip(datasets, members, strict=True):
+        top1 = load(dataset, "top1")
+        known = top1 >= 0
+        total[member[known]] = np.maximum(total[member[known]], 0) + top1[known]
+    return total
+
+
+def _check_rejects(reasons: Counter[str], images: int, limit: float, tables: Sequence[Path]) -> None:
+    rejected = reasons.total()
+    if rejected <= limit * images:
+        return
+    listed = "\n".join(f"  {number:,}: {reason}" for reason, number in reasons.most_common(5))
+    raise LabelsimError(
+        f"{rejected:,} of {images:,} images ({rejected / images:.1%}) could not be used; "
+        f"extract.max_reject_fraction allows {limit:.1%}. Most frequent reasons:\n{listed}\n"
+        f"All are listed in {tables[0].parent}/*.rejects.parquet. Mend the images, or raise the limit."
+    )

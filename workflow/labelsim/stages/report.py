@@ -1,0 +1,113 @@
+"""report: pictures of the result."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pyarrow.compute import field
+
+from labelsim.dataset.classes import find_class
+from labelsim.dataset.images import ImageError, decode
+from labelsim.dataset.shards import choose
+from labelsim.dataset.sources import open_source
+from labelsim.figures import Neighbor, Row, heatmap_figure, neighbors_figure, save
+from labelsim.store import load, open_store
+from labelsim.tables import read_table
+
+__all__ = ["draw_class", "draw_heatmap"]
+
+logger = logging.getLogger(__name__)
+
+_LABELS = {"welch": "S · Welch statistic", "hidden": "H · hidden state", "gap": "P · pure GAP"}
+_TRIES = 20  # images of a class that are tried before it is drawn without one
+
+
+def draw_class(
+    label: str, neighbors: Path, classes: Path, index: Path, dataset: Mapping[str, Any], output: Path
+) -> None:
+    """Draw a class with its most similar classes under each method, an example image each.
+
+    Parameters
+    ----------
+    label : str
+        Name or id of the class, as `report.classes` has it.
+    neighbors, classes, index : Path
+        The tables, and the index of the shards.
+    dataset : mapping
+        The configuration's section `dataset`.
+    output : Path
+        The PNG to write.
+
+    Raises
+    ------
+    LabelsimError
+        If there is no such class, or more than one.
+    """
+    table = read_table(classes)
+    ids, names, notes = (table[name].to_pylist() for name in ("class_id", "class_name", "notes"))
+    which = find_class(label, ids, names)
+    examples = _Examples(index, dataset)
+    found = read_table(neighbors)
+    methods = set(found["method"].unique().to_pylist())
+    chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
+    rows = [
+        Row(text, [_neighbor(row, examples) for row in chosen if row["method"] == method], notes[which])
+        for method, text in _LABELS.items()
+        if method in methods
+    ]
+    save(neighbors_figure(names[which], examples.image(ids[which]), rows), output)
+
+
+def draw_heatmap(similarity: Path, method: str, output: Path) -> None:
+    """Draw one similarity matrix, its classes in the order of a hierarchical clustering.
+
+    Parameters
+    ----------
+    similarity : Path
+        As the stage `similarity` wrote it.
+    method : str
+        welch, hidden or gap.
+    output : Path
+        The PNG to write.
+    """
+    dataset = open_store(similarity)
+    matrix = load(dataset, method)
+    matrix = matrix[0] if matrix.ndim == 3 else matrix  # the group `all` is the first
+    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), _LABELS[method]), output)
+
+
+def _neighbor(row: Mapping[str, Any], examples: _Examples) -> Neighbor:
+    return Neighbor(row["neighbor_name"], row["similarity"], examples.image(row["neighbor_id"]))
+
+
+class _Examples:
+    """An example image a class: the first by hash that can be decoded."""
+
+    def __init__(self, index: Path, dataset: Mapping[str, Any]) -> None:
+        self._folder = index.parent
+        self._shards = json.loads(index.read_text(encoding="utf-8"))["shards"]
+        self._source = open_source(dataset["source"], dataset["format"])
+        self._images: dict[str, Image.Image | None] = {}
+
+    def image(self, class_id: str) -> Image.Image | None:
+        if class_id not in self._images:
+            self._images[class_id] = self._find(class_id)
+        return self._images[class_id]
+
+    def _find(self, class_id: str) -> Image.Image | None:
+        for shard in self._shards:
+            if not shard["first"] <= class_id <= shard["last"]:
+                continue
+            table = read_table(self._folder / f"{shard['name']}.parquet")
+            for row in choose(table.filter(field("class_id") == class_id), _TRIES).to_pylist():
+                try:
+                    return decode(self._source.read(row))
+                except (ImageError, OSError):
+                    continue
+        logger.warning("No image of class %s can be drawn", class_id)
+        return None

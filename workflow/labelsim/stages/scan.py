@@ -1,0 +1,76 @@
+"""scan: list the images of the dataset into the manifest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import compute
+
+from labelsim.dataset.shards import choose
+from labelsim.dataset.sources import Source, digest, open_source
+from labelsim.errors import LabelsimError
+from labelsim.tables import write_table
+
+__all__ = ["scan"]
+
+logger = logging.getLogger(__name__)
+
+
+def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
+    """Write one row an image: `sample_id`, `class_index`, `class_id`, locator columns, `bytes`.
+
+    Parameters
+    ----------
+    dataset : mapping
+        The configuration's section `dataset`.
+    manifest : Path
+        The Parquet table to write. Its metadata hold the classes, those without images included, and
+        what was passed over.
+    threads : int
+        Images read at a time where `content_digest` is asked for.
+
+    Raises
+    ------
+    LabelsimError
+        If there are no images, or the source cannot be read.
+    """
+    source = open_source(dataset["source"], dataset["format"])
+    logger.info("Listing the images of %s", dataset["source"])
+    listing = source.list()
+    samples = listing.samples
+    if not len(samples):
+        raise LabelsimError(f"dataset.source: there are no images in {dataset['source']}")
+    if dataset["images_per_class"] is not None:
+        samples = choose(samples, dataset["images_per_class"])
+    if dataset["content_digest"]:
+        digests = pa.array(_digests(source, samples, threads), pa.string())
+        samples = samples.append_column("content", digests)
+    logger.info(
+        "%s images of %s classes, %.1f MB",
+        f"{len(samples):,}",
+        f"{len(listing.classes):,}",
+        compute.sum(samples["bytes"]).as_py() / 1e6,
+    )
+    for what, number in listing.skipped.items():
+        if number:
+            logger.info("Passed over: %s: %s", what, f"{number:,}")
+    write_table(samples, manifest, {"classes": listing.classes, "skipped": listing.skipped})
+
+
+def _digests(source: Source, samples: pa.Table, threads: int) -> Iterator[str]:
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for batch in samples.to_batches(max_chunksize=4096):
+            yield from pool.map(lambda row: _digest(source, row), batch.to_pylist())
+
+
+def _digest(source: Source, row: Mapping[str, Any]) -> str:
+    try:
+        return digest(source.read(row))
+    except OSError as error:
+        # The extraction will reject it by name; once it can be read, its shard is another one.
+        return f"cannot be read: {error.strerror}"

@@ -1,0 +1,65 @@
+"""shard: cut the manifest into shards that are named after what is in them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from labelsim.dataset.classes import class_names
+from labelsim.dataset.shards import cut
+from labelsim.digests import canonical, digest
+from labelsim.store import write_json
+from labelsim.tables import read_metadata, read_table, write_table
+
+__all__ = ["shard"]
+
+logger = logging.getLogger(__name__)
+
+
+def shard(manifest: Path, images_per_shard: int, names: str, index: Path) -> None:
+    """Write a table for every shard that is not there yet, and the index of all.
+
+    Parameters
+    ----------
+    manifest : Path
+        As `scan` writes it.
+    images_per_shard : int
+        Aimed at.
+    names : str
+        The configuration's `dataset.class_names`.
+    index : Path
+        The JSON file to write: `digest` of the dataset, `classes` (id and name, in the order of the class
+        index), `shards` (name, number of images, first and last class, in the order of the manifest),
+        `images` and `skipped`. The shards' tables are written beside it.
+    """
+    samples = read_table(manifest)
+    metadata = read_metadata(samples)
+    ids = metadata["classes"]
+    shards = cut(samples, images_per_shard)
+    new = 0
+    for name, start, stop in shards:
+        path = index.parent / f"{name}.parquet"
+        if not path.exists():
+            write_table(samples.slice(start, stop - start), path, {})
+            new += 1
+    logger.info("%d shards, %d of them new", len(shards), new)
+    labels = class_names(ids, None if names == "auto" else Path(names))
+    write_json(
+        index,
+        {
+            # The shards' names are digests of their rows: together they stand for all images.
+            "digest": digest(canonical([ids, [name for name, _, _ in shards]])),
+            "classes": [{"id": id_, "name": label} for id_, label in zip(ids, labels, strict=True)],
+            "shards": [_entry(samples, *shard) for shard in shards],
+            "images": len(samples),
+            "skipped": metadata["skipped"],
+        },
+    )
+
+
+def _entry(samples: pa.Table, name: str, start: int, stop: int) -> dict[str, Any]:
+    first, last = (samples["class_id"][row].as_py() for row in (start, stop - 1))
+    return {"name": name, "images": stop - start, "first": first, "last": last}

@@ -1,0 +1,153 @@
+"""Count, mean and sum of squared deviations of groups of samples, and their merging."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Moments", "empty", "merge", "of_groups", "rest", "total"]
+
+
+class Moments(NamedTuple):
+    """Moments of groups of samples; G stands for any leading axes (classes, folds and classes, …).
+
+    Attributes
+    ----------
+    count : (G) int64
+        Samples in each group.
+    mean : (G, D) float64
+        Their mean; 0 where `count` is 0.
+    m2 : (G, D) float64
+        Their sum of squared deviations from the mean; 0 where `count` is 0.
+    """
+
+    count: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+
+    def __getitem__(self, index: object) -> Moments:  # type: ignore[override]
+        """Moments of the groups that `index` selects along the leading axes."""
+        return Moments(self.count[index], self.mean[index], self.m2[index])  # type: ignore[index]
+
+    def variance(self) -> NDArray[np.float64]:
+        """Unbiased variance, (G, D) float64; NaN for groups of fewer than two samples."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            freedom = np.where(self.count > 1, self.count - 1, np.nan)
+            return self.m2 / freedom[..., np.newaxis]
+
+
+def empty(shape: tuple[int, ...], dimension: int) -> Moments:
+    """Moments of groups without samples: `shape` groups of vectors of length `dimension`."""
+    zeros = np.zeros((*shape, dimension))
+    return Moments(np.zeros(shape, dtype=np.int64), zeros, zeros.copy())
+
+
+def of_groups(samples: ArrayLike, groups: ArrayLike, n_groups: int) -> Moments:
+    """Moments of samples by group.
+
+    Parameters
+    ----------
+    samples : (N, D) any float
+        One row a sample; summed in float64.
+    groups : (N,) int
+        The group of each row, 0 to `n_groups` - 1.
+    n_groups : int
+        Number of groups.
+
+    Returns
+    -------
+    Moments
+        Of `n_groups` groups.
+
+    Notes
+    -----
+    Two passes, and the mean is taken of the differences to the group's first sample: a channel
+    that is constant within a group comes out with exactly that mean and an `m2` of exactly 0.
+    """
+    groups = np.asarray(groups)
+    order = np.argsort(groups, kind="stable")
+    ordered = np.asarray(samples)[order].astype(np.float64)
+    result = empty((n_groups,), ordered.shape[1])
+    present, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
+    if not len(present):
+        return result
+    first = ordered[starts]
+    member = np.repeat(np.arange(len(present)), counts)
+    ordered -= first[member]
+    shift = np.add.reduceat(ordered, starts, axis=0) / counts[:, np.newaxis]
+    ordered -= shift[member]
+    np.square(ordered, out=ordered)
+    result.count[present] = counts
+    result.mean[present] = first + shift
+    result.m2[present] = np.add.reduceat(ordered, starts, axis=0)
+    return result
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Moments of the union of two disjoint sets of samples, group by group.
+
+    The pairwise update of Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
+    variance: analysis and recommendations", The American Statistician 37(3), eq. 2.1.
+
+    Parameters
+    ----------
+    a, b : Moments
+        Of the same shape.
+
+    Returns
+    -------
+    Moments
+        Of the same shape.
+    """
+    count = a.count + b.count
+    with np.errstate(invalid="ignore"):
+        share = np.where(count > 0, b.count / np.maximum(count, 1), 0.0)[..., np.newaxis]
+    # An empty side must not bring its placeholder mean of 0 in.
+    both = ((a.count > 0) & (b.count > 0))[..., np.newaxis]
+    difference = b.mean - a.mean
+    shift = np.where(both, difference * share, np.where(share > 0, difference, 0.0))
+    cross = np.where(both, difference * shift * a.count[..., np.newaxis], 0.0)
+    return Moments(count, a.mean + shift, a.m2 + b.m2 + cross)
+
+
+def total(moments: Moments, axis: int = 0) -> Moments:
+    """Moments of all groups along a leading axis taken together, merged in their order."""
+    groups = np.moveaxis(moments.count, axis, 0)
+    mean = np.moveaxis(moments.mean, axis, 0)
+    m2 = np.moveaxis(moments.m2, axis, 0)
+    result = Moments(groups[0], mean[0], m2[0])
+    for index in range(1, len(groups)):
+        result = merge(result, Moments(groups[index], mean[index], m2[index]))
+    return result
+
+
+def rest(moments: Moments) -> Moments:
+    """Moments, for each class, of the samples of all other classes.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of C classes: count (C,), mean and m2 (C, D).
+
+    Returns
+    -------
+    Moments
+        Of the same shape; the rest of class c is the classes before it merged with those after it.
+
+    Notes
+    -----
+    Nothing is subtracted, so nothing cancels even when one class holds nearly all samples.
+    """
+    classes, dimension = moments.mean.shape
+    after = empty((classes,), dimension)
+    following = empty((), dimension)
+    for index in range(classes - 1, -1, -1):
+        after.count[index], after.mean[index], after.m2[index] = following
+        following = merge(moments[index], following)
+    preceding = empty((), dimension)
+    for index in range(classes):
+        after.count[index], after.mean[index], after.m2[index] = merge(preceding, after[index])
+        preceding = merge(preceding, moments[index])
+    return after

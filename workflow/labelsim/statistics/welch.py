@@ -1,0 +1,81 @@
+"""Welch's t statistic of every class against all other samples, channel by channel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelsim.statistics.moments import Moments, rest
+
+__all__ = ["Welch", "usable_channels", "welch"]
+
+
+class Welch(NamedTuple):
+    """Welch's test of C classes on D channels.
+
+    Attributes
+    ----------
+    t : (C, D) float64
+        The statistic.
+    df : (C, D) float64
+        Degrees of freedom after Welch and Satterthwaite.
+    """
+
+    t: NDArray[np.float64]
+    df: NDArray[np.float64]
+
+
+def welch(classes: Moments) -> Welch:
+    r"""Welch's t of each class against all other samples (eq. 7-9 of the paper).
+
+    .. math:: t = (\mu_c - \mu_r) / \sqrt{v_c / n_c + v_r / n_r}
+
+    with unbiased variances v, and r all samples that are not of class c.
+
+    Parameters
+    ----------
+    classes : Moments
+        Of C classes: count (C,), mean and m2 (C, D).
+
+    Returns
+    -------
+    Welch
+        `t` and `df`, (C, D) each. A channel that is constant over all samples has t = 0 and df NaN.
+        t is NaN where either side has fewer than two samples, and infinite where both sides are
+        constant but differ.
+
+    References
+    ----------
+    B. L. Welch (1947), "The generalization of 'Student's' problem when several different population
+    variances are involved", Biometrika 34. The oracle is ``scipy.stats.ttest_ind(equal_var=False)``.
+    """
+    others = rest(classes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = classes.variance() / classes.count[:, np.newaxis]
+        b = others.variance() / others.count[:, np.newaxis]
+        difference = classes.mean - others.mean
+        t = difference / np.sqrt(a + b)
+        # Shares instead of squares of variances: nothing underflows for channels of tiny values.
+        share = a / (a + b)
+        df = 1 / (share**2 / (classes.count - 1)[:, np.newaxis] + (1 - share) ** 2 / (others.count - 1)[:, np.newaxis])
+    t[(difference == 0) & (a + b == 0)] = 0.0
+    return Welch(t, df)
+
+
+def usable_channels(t: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Channels whose t is finite for every class that can be tested.
+
+    Parameters
+    ----------
+    t : (C, D) float64
+        As `welch` gives it; rows that are NaN throughout are classes that cannot be tested.
+
+    Returns
+    -------
+    (D,) bool
+        False for a channel to be left out of every class's vector.
+    """
+    tested = ~np.isnan(t).all(axis=1)
+    return np.isfinite(t[tested]).all(axis=0)

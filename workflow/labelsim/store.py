@@ -1,0 +1,401 @@
+"""A Zarr store that is committed last: create, resume, commit, open.
+
+A store is a Zarr 3 group of arrays. Its chunks are written first, each with a digest of its values;
+the root metadata file `zarr.json` is written at the very end, by rename, and lists the digests. A
+folder without that file is work in progress and is never read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from labelsim.errors import LabelsimError
+
+__all__ = ["Array", "Writer", "attributes", "load", "open_store", "write_json", "writer_lock"]
+
+logger = logging.getLogger(__name__)
+
+_ROOT = "zarr.json"
+
+
+@dataclass(frozen=True)
+class Array:
+    """What an array of a store looks like before anything is written to it.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Names of the dimensions.
+    shape, chunks : tuple of int
+        Same length as `dims`. `chunks` None: one chunk.
+    dtype : str
+        A NumPy dtype, or "str".
+    coordinate : bool
+        A label of a dimension rather than a variable: `xarray` shows it under the coordinates.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...] | None = None
+    coordinate: bool = False
+
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Length of a chunk along each dimension, at least 1."""
+        return tuple(max(1, length) for length in (self.chunks or self.shape))
+
+    def chunk_keys(self) -> list[tuple[int, ...]]:
+        """Indices of all chunks."""
+        counts = [ceil(n / c) for n, c in zip(self.shape, self.chunk_shape(), strict=True)]
+        return list(np.ndindex(*counts))
+
+    def region(self, key: Sequence[int]) -> tuple[slice, ...]:
+        """The part of the array that chunk `key` covers."""
+        return tuple(
+            slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(key, self.chunk_shape(), self.shape, strict=True)
+        )
+
+
+class Writer:
+    """Writes a store chunk by chunk; what was written and recorded survives a kill.
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder, `….zarr`.
+    arrays : mapping of str to Array
+        The arrays of the store.
+    identity : str
+        What makes the values what they are (network, rows, code). With a journal, chunks left by an
+        earlier writer are kept only if they were written under the same identity.
+    journal : Path, optional
+        Where to record the chunks that are done, beside the store. Without one, every writer starts
+        from nothing.
+
+    Attributes
+    ----------
+    kept : list of dict
+        The journal's records that were taken over, as passed to `record`.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, Array], identity: str, journal: Path | None = None) -> None:
+        self._path = path
+        self._specs = dict(arrays)
+        self._identity = identity
+        self._journal = journal
+        self._digests: dict[str, str] = {}
+        self.kept: list[dict[str, Any]] = []
+        # Before anything changes: a root that is there would vouch for chunks that are being replaced.
+        (path / _ROOT).unlink(missing_ok=True)
+        records = self._journal_records()
+        if records is None:
+            self._start()
+        self._arrays = {name: self._open(name) for name in self._specs}
+        records = [record for record in records or () if self._intact(record["digests"])]
+        for record in records:
+            self._digests.update(record["digests"])
+            self.kept.append(record["note"])
+        if journal is not None:
+            _write_text(journal, "".join(_dump(entry) + "\n" for entry in [self._header(), *records]))
+
+    def dtype(self, name: str) -> str:
+        """The dtype that an array is stored in."""
+        return self._specs[name].dtype
+
+    def put(self, name: str, key: Sequence[int], values: NDArray[Any]) -> None:
+        """Write one whole chunk.
+
+        Parameters
+        ----------
+        name : str
+            The array.
+        key : sequence of int
+            Index of the chunk along each dimension.
+        values : array
+            Of the shape of the chunk, cut off at the array's end.
+        """
+        spec = self._specs[name]
+        values = np.asarray(values, dtype=None if spec.dtype == "str" else spec.dtype)
+        self._arrays[name][spec.region(key)] = values
+        chunk = _chunk_name(name, key)
+        _sync(self._path / chunk)
+        self._digests[chunk] = _digest(values)
+
+    def put_whole(self, name: str, values: NDArray[Any]) -> None:
+        """Write all chunks of an array that fits in memory."""
+        spec = self._specs[name]
+        for key in spec.chunk_keys():
+            self.put(name, key, values[spec.region(key)])
+
+    def record(self, chunks: Sequence[tuple[str, Sequence[int]]], note: dict[str, Any]) -> None:
+        """Enter chunks that were `put` into the journal: from here on a kill cannot lose them.
+
+        Parameters
+        ----------
+        chunks : sequence of (array name, chunk index)
+            They are kept or lost together.
+        note : dict
+            JSON values to hand to the writer that resumes (in `kept`).
+        """
+        assert self._journal is not None
+        names = [_chunk_name(name, key) for name, key in chunks]
+        digests = {name: self._digests[name] for name in names}
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(_dump({"digests": digests, "note": note}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def commit(self, attributes: Mapping[str, Any]) -> None:
+        """Write the root metadata file: from here on the store exists.
+
+        Parameters
+        ----------
+        attributes : mapping
+            JSON values for the group's attributes.
+
+        Raises
+        ------
+        RuntimeError
+            If a chunk was never written: a fault in the calling code.
+        """
+        expected = {_chunk_name(name, key): None for name, spec in self._specs.items() for key in spec.chunk_keys()}
+        missing = sorted(expected.keys() - self._digests.keys())
+        if missing:
+            raise RuntimeError(f"{self._path}: {len(missing)} chunks were not written, {missing[0]} first")
+        digests = {name: self._digests[name] for name in expected}
+        coordinates = [name for name, spec in self._specs.items() if spec.coordinate]
+        contents = {
+            "coordinates": " ".join(coordinates),
+            **attributes,
+            "identity": self._identity,
+            "digest": _digest_text(_dump(digests)),
+            "chunks": digests,
+        }
+        write_json(self._path / _ROOT, {"zarr_format": 3, "node_type": "group", "attributes": contents})
+
+    def _start(self) -> None:
+        if self._path.exists():
+            shutil.rmtree(self._path)
+        for name, spec in self._specs.items():
+            floating = spec.dtype.startswith("float")
+            zarr.create_array(
+                store=self._path / name,
+                shape=spec.shape,
+                chunks=spec.chunk_shape(),
+                dtype=str if spec.dtype == "str" else spec.dtype,
+                dimension_names=spec.dims,
+                fill_value=float("nan") if floating else None,
+                compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
+                # A chunk of nothing but the fill value is a chunk too: a missing file is always damage.
+                config={"write_empty_chunks": True},
+                zarr_format=3,
+            )
+
+    def _open(self, name: str) -> zarr.Array[Any]:
+        return zarr.open_array(store=self._path / name, mode="r+", config={"write_empty_chunks": True})
+
+    def _journal_records(self) -> list[dict[str, Any]] | None:
+        """Records of an earlier writer of the same identity; None if there was none."""
+        if self._journal is None or not self._journal.exists():
+            return None
+        lines = self._journal.read_text(encoding="utf-8", errors="replace").splitlines()
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:  # the line that the killed writer was at
+                break
+        if not records or records[0] != self._header():
+            return None
+        if not all((self._path / name / _ROOT).exists() for name in self._specs):
+            return None
+        for leftover in self._path.rglob("*.partial"):
+            leftover.unlink(missing_ok=True)
+        return records[1:]
+
+    def _header(self) -> dict[str, Any]:
+        layout = {name: [s.dims, s.shape, s.chunk_shape(), s.dtype] for name, s in self._specs.items()}
+        header: dict[str, Any] = json.loads(_dump({"identity": self._identity, "layout": layout}))
+        return header
+
+    def _intact(self, digests: Mapping[str, str]) -> bool:
+        for chunk, digest in digests.items():
+            name, key = _split_chunk_name(chunk)
+            try:
+                values = self._arrays[name][self._specs[name].region(key)]
+            except (ValueError, OSError, RuntimeError):
+                return False
+            if _digest(np.asarray(values)) != digest:
+                return False
+        return True
+
+
+def open_store(path: Path) -> xarray.Dataset:
+    """Open a committed store as a labelled, lazily read dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder.
+
+    Returns
+    -------
+    xarray.Dataset
+        Reading a chunk whose bytes were changed raises ValueError (checksum); `load` turns that into
+        a LabelsimError.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing, unfinished, or lacks chunks.
+    """
+    chunks = attributes(path)["chunks"]
+    missing = [name for name in chunks if not (path / name).is_file()]
+    if missing:
+        raise LabelsimError(
+            f"{path} is damaged: {len(missing)} of its {len(chunks)} chunks are missing ({missing[0]} first).\n"
+            f"{_remedy(path)}"
+        )
+    return xarray.open_zarr(path, consolidated=False, chunks=None)
+
+
+def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
+    """Values of an array of a store, or of a part of it.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As `open_store` returns it.
+    name : str
+        The array.
+    **where : slice
+        The part along a dimension; all of it where none is given.
+
+    Returns
+    -------
+    array
+        In memory.
+
+    Raises
+    ------
+    LabelsimError
+        If a chunk's checksum does not fit its bytes, or the file cannot be read.
+    """
+    try:
+        return np.asarray(dataset[name].isel(where).values)
+    except (ValueError, OSError, RuntimeError) as error:
+        path = Path(dataset.encoding["source"])
+        raise LabelsimError(f"{path} is damaged: {name} cannot be read ({error}).\n{_remedy(path)}") from error
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a committed store, the digests of its chunks among them.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, or its root metadata cannot be read.
+    """
+    try:
+        contents: dict[str, Any] = json.loads((path / _ROOT).read_text(encoding="utf-8"))["attributes"]
+        contents["chunks"]
+    except FileNotFoundError:
+        state = "is unfinished: its zarr.json is not written yet" if path.is_dir() else "does not exist"
+        raise LabelsimError(f"{path} {state}.\nRun the workflow to its end first.") from None
+    except (ValueError, KeyError) as error:
+        raise LabelsimError(f"{path / _ROOT} is damaged.\n{_remedy(path)}") from error
+    return contents
+
+
+@contextmanager
+def writer_lock(path: Path) -> Iterator[None]:
+    """Hold the one right to write; wait for a process that holds it already.
+
+    A POSIX record lock: the kernel drops it when its holder ends, however it ends, on network file
+    systems too.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file. It stays behind; what it says is only who held the lock last.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            logger.warning("Waiting for %s, which is writing this store.", holder)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON by way of a temporary file and a rename: a reader sees all of it or nothing."""
+    _write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _chunk_name(name: str, key: Sequence[int]) -> str:
+    return "/".join([name, "c", *map(str, key)])
+
+
+def _split_chunk_name(chunk: str) -> tuple[str, tuple[int, ...]]:
+    name, _, *key = chunk.split("/")
+    return name, tuple(map(int, key))
+
+
+def _digest(values: NDArray[Any]) -> str:
+    if values.dtype.kind in "OTU":
+        return _digest_text(_dump(values.tolist()))
+    return blake2b(np.ascontiguousarray(values).view(np.uint8).data, digest_size=16).hexdigest()
+
+
+def _digest_text(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _remedy(path: Path) -> str:
+    store = next((p for p in (path, *path.parents) if p.suffix == ".zarr"), path)
+    return f"Delete {store} and run the workflow again: it is made anew."

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.report import draw_class
+
+with job_log(snakemake.log[0]):
+    draw_class(
+        snakemake.params.label,
+        Path(snakemake.input.neighbors),
+        Path(snakemake.input.classes),
+        Path(snakemake.input.index),
+        snakemake.config["dataset"],
+        Path(snakemake.output[0]),
+    )

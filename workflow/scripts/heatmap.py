@@ -1,0 +1,7 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.report import draw_heatmap
+
+with job_log(snakemake.log[0]):
+    draw_heatmap(Path(snakemake.input[0]).parent, snakemake.wildcards.method, Path(snakemake.output[0]))

@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.network import network
+
+config = snakemake.config
+
+with job_log(snakemake.log[0]):
+    network(config["model"], config["probe"], snakemake.params.identity, Path(snakemake.output[0]))

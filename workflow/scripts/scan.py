@@ -1,0 +1,7 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.scan import scan
+
+with job_log(snakemake.log[0]):
+    scan(snakemake.config["dataset"], Path(snakemake.output[0]), snakemake.threads)

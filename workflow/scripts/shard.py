@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.shard import shard
+
+config = snakemake.config
+
+with job_log(snakemake.log[0]):
+    shard(
+        Path(snakemake.input[0]),
+        config["extract"]["images_per_shard"],
+        config["dataset"]["class_names"],
+        Path(snakemake.output[0]),
+    )

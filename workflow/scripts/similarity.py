@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.similarity import similarities
+
+config = snakemake.config["similarity"]
+
+with job_log(snakemake.log[0]):
+    similarities(
+        Path(snakemake.input.moments).parent,
+        Path(snakemake.input.welch).parent,
+        config["methods"],
+        config["layer_groups"],
+        Path(snakemake.output[0]).parent,
+    )

@@ -1,0 +1,7 @@
+from pathlib import Path
+
+from labelsim.log import job_log
+from labelsim.stages.welch import welch_statistics
+
+with job_log(snakemake.log[0]):
+    welch_statistics(Path(snakemake.input[0]).parent, Path(snakemake.output[0]).parent)
