@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,6 +11,9 @@ from labelsim.provenance import code, identity, version
 from labelsim.run import Paths, committed, figure_names
 
 min_version("9.27")
+
+# Jobs share cores with the processes that decode images for them: torch's threads must not spin while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 # A config file given on the command line stands alone: the demo's is not read beneath it.

@@ -20,6 +20,6 @@ rule demo_network:
         "results/demo-data/logs/network.log",
     conda:
         "../environment.yml"
-    threads: 2
+    threads: 1
     script:
         "../workflow/scripts/demo_network.py"

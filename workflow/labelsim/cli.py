@@ -112,4 +112,6 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
 
 
 def _console() -> Console:
-    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    terminal = sys.stdout.isatty()
+    # A pipe has no width of its own: nothing is wrapped there.
+    return Console(width=None if terminal else 10_000, soft_wrap=not terminal, highlight=False)

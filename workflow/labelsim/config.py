@@ -6,18 +6,29 @@ import copy
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from labelsim.errors import LabelsimError
 
 __all__ = ["check_files", "is_callable_spec", "load", "read", "spec_file", "weights_file"]
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
+
+# JSON has one kind of number; here 9.0 is no whole number, and .nan and .inf are none at all.
+_CHECKER = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+        "number": lambda _, value: isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value),
+    }
+)
+_Validator = extend(Draft202012Validator, type_checker=_CHECKER)
 
 
 def load(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +49,8 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     LabelsimError
         Naming every wrong key, its value and what was expected.
     """
-    _raise([_message(error) for error in _errors(given)])
+    # jsonschema tells of every missing key apart, but with all of them: hence the dict, none twice.
+    _raise(list(dict.fromkeys(message for error in _errors(given) for message in _messages(error))))
     config: dict[str, Any] = _filled(given, _schema())
     return config
 
@@ -73,7 +85,7 @@ def read(path: Path) -> dict[str, Any]:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LabelsimError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabelsimError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(given, dict):
         raise LabelsimError(f"{path}: expected keys and values, such as `run: my-run`")
@@ -111,20 +123,20 @@ def _schema() -> dict[str, Any]:
 
 
 def _errors(given: Mapping[str, Any]) -> list[ValidationError]:
-    errors = Draft202012Validator(_schema()).iter_errors(dict(given))
+    errors = _Validator(_schema()).iter_errors(dict(given))
     return sorted(errors, key=lambda error: [str(part) for part in error.absolute_path])
 
 
-def _message(error: ValidationError) -> str:
+def _messages(error: ValidationError) -> list[str]:
     key = ".".join(str(part) for part in error.absolute_path)
+    prefix = f"{key}." if key else ""
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
-        unknown = sorted(set(error.instance) - set(known))
-        return "; ".join(_unknown(".".join(filter(None, [key, name])), name, known) for name in unknown)
+        return [_unknown(f"{prefix}{name}", str(name), known) for name in error.instance if name not in known]
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
-        return "; ".join(f"{'.'.join(filter(None, [key, name]))}: missing, and there is no default" for name in missing)
-    return f"{key or 'the file'}: {error.instance!r} is not valid; expected {_expected(error.schema)}"
+        return [f"{prefix}{name}: missing, and there is no default" for name in missing]
+    return [f"{key or 'the file'}: {error.instance!r} is not valid; expected {_expected(error.schema)}"]
 
 
 def _unknown(key: str, name: str, known: Collection[str]) -> str:
@@ -152,8 +164,14 @@ def _expected(schema: Mapping[str, Any]) -> str:
         "string": "text",
     }
     text = " or ".join(words[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)) or "something else"
-    limits = {"minimum": "at least", "maximum": "at most", "pattern": "like", "minItems": "entries: at least"}
-    notes = [f"{words} {schema[name]}" for name, words in limits.items() if name in schema]
+    limits = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "pattern": "like",
+        "minItems": "entries: at least",
+        "minLength": "characters: at least",
+    }
+    notes = [f"{limit} {schema[name]}" for name, limit in limits.items() if name in schema]
     if schema.get("uniqueItems"):
         notes.append("none twice")
     return f"{text} ({', '.join(notes)})" if notes else text

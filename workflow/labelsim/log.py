@@ -31,7 +31,10 @@ def job_log(path: str | Path) -> Iterator[None]:
         traceback and pass through.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(path, mode="w", encoding="utf-8"), logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(path, mode="w", encoding="utf-8"),
+        logging.StreamHandler(sys.stderr),
+    ]
     logger = logging.getLogger("labelsim")
     logger.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
@@ -49,6 +52,7 @@ def job_log(path: str | Path) -> Iterator[None]:
         logger.exception("This should not have happened; please report it with this log.")
         raise
     finally:
+        logging.captureWarnings(capture=False)
         for handler in handlers:
             logger.removeHandler(handler)
             warnings.removeHandler(handler)

@@ -106,7 +106,7 @@ def _callable_digest(spec: str) -> str:
     if file is None:
         try:
             found = find_spec(spec.partition(":")[0])
-        except ImportError:
+        except (ImportError, ValueError):  # ValueError: no name before the colon
             return "missing"
         file = Path(found.origin) if found and found.origin else None
     if file is None or file.suffix != ".py":

@@ -146,13 +146,11 @@ class Run:
 
     def shards(self) -> list[str]:
         """Names of the shards, in the order of the manifest."""
-        index = json.loads(self._text(self.paths.index))
-        return [shard["name"] for shard in index["shards"]]
+        return [shard["name"] for shard in self._json(self.paths.index)["shards"]]
 
     def network(self) -> dict[str, Any]:
         """The network: its layers, head and transform, and the digest of its weights."""
-        network: dict[str, Any] = json.loads(self._text(self.paths.network))
-        return network
+        return self._json(self.paths.network)
 
     def features(self, shard: str) -> xarray.Dataset:
         """Gap, hidden state and logits of every image of a shard."""
@@ -173,33 +171,30 @@ class Run:
 
     def provenance(self) -> dict[str, Any]:
         """What the tables were made from: model, weights, dataset, version."""
-        metadata = self.neighbors().schema.metadata
-        provenance: dict[str, Any] = json.loads(metadata[b"labelsim"])
-        return provenance
+        from labelsim.tables import read_metadata
+
+        return read_metadata(self.neighbors())
 
     def _table(self, path: str) -> pa.Table:
-        import pyarrow as pa
-        from pyarrow import parquet
+        from labelsim.tables import read_table
 
-        try:
-            return parquet.read_table(path)
-        except FileNotFoundError:
-            raise LabelsimError(f"{path} does not exist: the run is not finished.") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise LabelsimError(
-                f"{path} is damaged ({error}).\nDelete it and run the workflow again: it is made anew."
-            ) from None
+        return read_table(Path(path))
 
     def _store(self, path: str) -> xarray.Dataset:
         from labelsim.store import open_store
 
         return open_store(Path(path))
 
-    def _text(self, path: str) -> str:
+    def _json(self, path: str) -> dict[str, Any]:
         try:
-            return Path(path).read_text(encoding="utf-8")
+            contents: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise LabelsimError(f"{path} does not exist: the run is not finished.") from None
+            raise LabelsimError(f"{path} does not exist.\nRun the workflow to its end first.") from None
+        except ValueError as error:
+            raise LabelsimError(
+                f"{path} is damaged ({error}).\nDelete it and run the workflow again: it is made anew."
+            ) from None
+        return contents
 
 
 def open_run(folder: str | Path) -> Run:

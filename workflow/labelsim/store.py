@@ -1,8 +1,8 @@
 """A Zarr store that is committed last: create, resume, commit, open.
 
 A store is a Zarr 3 group of arrays. Its chunks are written first, each with a digest of its values;
-the root metadata file `zarr.json` is written at the very end, by rename, and lists the digests. A
-folder without that file is work in progress and is never read.
+the root metadata file `zarr.json` is written at the very end, by rename, and lists the digests, of
+the arrays' metadata too. A folder without that file is work in progress and is never read.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from labelsim.digests import canonical, digest, file_digest
 from labelsim.errors import LabelsimError
 
 __all__ = ["Array", "Writer", "attributes", "load", "open_store", "write_json", "writer_lock"]
@@ -114,7 +115,7 @@ class Writer:
             self._digests.update(record["digests"])
             self.kept.append(record["note"])
         if journal is not None:
-            _write_text(journal, "".join(_dump(entry) + "\n" for entry in [self._header(), *records]))
+            _write_text(journal, "".join(canonical(entry) + "\n" for entry in [self._header(), *records]))
 
     def dtype(self, name: str) -> str:
         """The dtype that an array is stored in."""
@@ -159,7 +160,7 @@ class Writer:
         names = [_chunk_name(name, key) for name, key in chunks]
         digests = {name: self._digests[name] for name in names}
         with self._journal.open("a", encoding="utf-8") as file:
-            file.write(_dump({"digests": digests, "note": note}) + "\n")
+            file.write(canonical({"digests": digests, "note": note}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -180,18 +181,23 @@ class Writer:
         missing = sorted(expected.keys() - self._digests.keys())
         if missing:
             raise RuntimeError(f"{self._path}: {len(missing)} chunks were not written, {missing[0]} first")
-        digests = {name: self._digests[name] for name in expected}
+        chunks = {name: self._digests[name] for name in expected}
+        arrays = {name: file_digest(self._path / name / _ROOT) for name in self._specs}
         coordinates = [name for name, spec in self._specs.items() if spec.coordinate]
         contents = {
             "coordinates": " ".join(coordinates),
             **attributes,
             "identity": self._identity,
-            "digest": _digest_text(_dump(digests)),
-            "chunks": digests,
+            "digest": digest(canonical([arrays, chunks])),
+            "arrays": arrays,
+            "chunks": chunks,
         }
         write_json(self._path / _ROOT, {"zarr_format": 3, "node_type": "group", "attributes": contents})
 
     def _start(self) -> None:
+        # The journal goes first: it must never speak of arrays that were laid out after it was written.
+        if self._journal is not None:
+            self._journal.unlink(missing_ok=True)
         if self._path.exists():
             shutil.rmtree(self._path)
         for name, spec in self._specs.items():
@@ -204,19 +210,19 @@ class Writer:
                 dimension_names=spec.dims,
                 fill_value=float("nan") if floating else None,
                 compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
-                # A chunk of nothing but the fill value is a chunk too: a missing file is always damage.
-                config={"write_empty_chunks": True},
                 zarr_format=3,
             )
 
     def _open(self, name: str) -> zarr.Array[Any]:
-        return zarr.open_array(store=self._path / name, mode="r+", config={"write_empty_chunks": True})
+        # A chunk of nothing but the fill value is a chunk too: a missing file is always damage.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            return zarr.open_array(store=self._path / name, mode="r+")
 
     def _journal_records(self) -> list[dict[str, Any]] | None:
         """Records of an earlier writer of the same identity; None if there was none."""
         if self._journal is None or not self._journal.exists():
             return None
-        lines = self._journal.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self._journal.read_text(encoding="utf-8", errors="replace").split("\n")
         records = []
         for line in lines:
             try:
@@ -233,17 +239,19 @@ class Writer:
 
     def _header(self) -> dict[str, Any]:
         layout = {name: [s.dims, s.shape, s.chunk_shape(), s.dtype] for name, s in self._specs.items()}
-        header: dict[str, Any] = json.loads(_dump({"identity": self._identity, "layout": layout}))
+        header: dict[str, Any] = json.loads(canonical({"identity": self._identity, "layout": layout}))
         return header
 
     def _intact(self, digests: Mapping[str, str]) -> bool:
-        for chunk, digest in digests.items():
+        for chunk, expected in digests.items():
+            if not (self._path / chunk).is_file():  # it would read as the fill value
+                return False
             name, key = _split_chunk_name(chunk)
             try:
                 values = self._arrays[name][self._specs[name].region(key)]
             except (ValueError, OSError, RuntimeError):
                 return False
-            if _digest(np.asarray(values)) != digest:
+            if _digest(np.asarray(values)) != expected:
                 return False
         return True
 
@@ -265,13 +273,16 @@ def open_store(path: Path) -> xarray.Dataset:
     Raises
     ------
     LabelsimError
-        If the store is missing, unfinished, or lacks chunks.
+        If the store is missing or unfinished, lacks chunks, or has an array's metadata changed.
     """
-    chunks = attributes(path)["chunks"]
-    missing = [name for name in chunks if not (path / name).is_file()]
-    if missing:
+    contents = attributes(path)
+    damaged = [name for name in contents["chunks"] if not (path / name).is_file()]
+    for name, expected in contents["arrays"].items():
+        if file_digest(path / name / _ROOT) != expected:
+            damaged.append(f"{name}/{_ROOT}")
+    if damaged:
         raise LabelsimError(
-            f"{path} is damaged: {len(missing)} of its {len(chunks)} chunks are missing ({missing[0]} first).\n"
+            f"{path} is damaged: {len(damaged)} of its files are missing or changed ({damaged[0]} first).\n"
             f"{_remedy(path)}"
         )
     return xarray.open_zarr(path, consolidated=False, chunks=None)
@@ -316,11 +327,11 @@ def attributes(path: Path) -> dict[str, Any]:
     """
     try:
         contents: dict[str, Any] = json.loads((path / _ROOT).read_text(encoding="utf-8"))["attributes"]
-        contents["chunks"]
-    except FileNotFoundError:
+        contents["chunks"], contents["arrays"], contents["digest"]
+    except (FileNotFoundError, NotADirectoryError):
         state = "is unfinished: its zarr.json is not written yet" if path.is_dir() else "does not exist"
         raise LabelsimError(f"{path} {state}.\nRun the workflow to its end first.") from None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise LabelsimError(f"{path / _ROOT} is damaged.\n{_remedy(path)}") from error
     return contents
 
@@ -384,16 +395,8 @@ def _split_chunk_name(chunk: str) -> tuple[str, tuple[int, ...]]:
 
 def _digest(values: NDArray[Any]) -> str:
     if values.dtype.kind in "OTU":
-        return _digest_text(_dump(values.tolist()))
+        return digest(canonical(values.tolist()))
     return blake2b(np.ascontiguousarray(values).view(np.uint8).data, digest_size=16).hexdigest()
-
-
-def _digest_text(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _remedy(path: Path) -> str:

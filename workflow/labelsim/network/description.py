@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from PIL import Image
 
-from labelsim.errors import LabelsimError
 from labelsim.network.builder import Network, build
 from labelsim.network.probes import Probes
 
@@ -31,7 +29,7 @@ def probed(model: Mapping[str, Any], probe: Mapping[str, Any]) -> tuple[Network,
         On the CPU, in evaluation mode.
     """
     built = build(model["name"], model["weights"], model["transform"])
-    example = _example(built.transform)
+    example = built.transform(Image.new("RGB", (320, 256), (127, 127, 127))).float().unsqueeze(0)
     probes = Probes(built.module, example, probe["layers"], probe["at"], probe["head"])
     return built, probes
 
@@ -51,22 +49,6 @@ def describe(built: Network, probes: Probes) -> dict[str, Any]:
         "outputs": probes.outputs,
         "skipped": [list(entry) for entry in probes.skipped],
     }
-
-
-def _example(transform: Callable[[Image.Image], torch.Tensor]) -> torch.Tensor:
-    """A batch of one grey image, as the network will get it."""
-    try:
-        example = transform(Image.new("RGB", (320, 256), (127, 127, 127)))
-    except Exception as error:
-        raise LabelsimError(
-            f"model.transform: it fails on a grey RGB image of 320 x 256: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(example, torch.Tensor) or example.ndim != 3:
-        what = tuple(example.shape) if isinstance(example, torch.Tensor) else type(example).__name__
-        raise LabelsimError(
-            f"model.transform: expected a tensor (channel, height, width) for an image, but it gave {what}"
-        )
-    return example.float().unsqueeze(0)
 
 
 def _text(transform: object) -> str:

@@ -1,0 +1,178 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from labelsim import cli
+from labelsim.run import Paths
+from labelsim.tables import read_table, write_table
+
+# id, name; the similarity of two classes is minus the distance of their places here, over 10
+CLASSES = [
+    ("n01440764", "tench"),
+    ("n02799071", "baseball"),
+    ("n02802426", "basketball"),
+    ("n04409515", "tennis ball [yellow]"),
+    ("Straße", "Straße"),
+]
+
+
+@pytest.fixture
+def run(tmp_path) -> str:
+    rows = []
+    for method, group in (("gap", "all"), ("gap", "layer1"), ("hidden", "all"), ("welch", "all"), ("welch", "layer1")):
+        for i, (id_, name) in enumerate(CLASSES[:4]):
+            near = sorted((j for j in range(len(CLASSES)) if j != i), key=lambda j: (abs(i - j), j))
+            if group == "layer1":
+                near = near[::-1]
+            for rank, j in enumerate(near[:3], start=1):
+                neighbor_id, neighbor_name = CLASSES[j]
+                row = {"method": method, "group": group, "class_index": i, "class_id": id_, "class_name": name}
+                row |= {"rank": rank, "neighbor_index": j, "neighbor_id": neighbor_id, "neighbor_name": neighbor_name}
+                rows.append(row | {"similarity": -abs(i - j) / 10})
+    paths = Paths(str(tmp_path / "run"))
+    write_table(pa.Table.from_pylist(rows), Path(paths.neighbors), {})
+    notes = ["", "", "", "", "no usable image: in no matrix"]
+    ids, names = zip(*CLASSES, strict=True)
+    write_table(pa.table({"class_id": ids, "class_name": names, "notes": notes}), Path(paths.classes), {})
+    return paths.root
+
+
+def top(*arguments: str) -> list[str]:
+    """Lines that `labelsim top` prints."""
+    result = CliRunner().invoke(cli.app, ["top", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output.splitlines()
+
+
+def table(lines: list[str]) -> list[list[str]]:
+    """Cells of the lines that begin with a rank."""
+    cells = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines if line.startswith("│")]
+    return [row for row in cells if row[0].isdigit()]
+
+
+def failing(arguments: list[str], monkeypatch, capsys) -> str:
+    """The message with which the command ends."""
+    monkeypatch.setattr(sys, "argv", ["labelsim", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.mark.parametrize("query", ["baseball", "BaseBall", "n02799071", "baseb"])
+def test_top_by_name_id_or_part_of_a_name(run, query):
+    lines = top(query, "--run", run)
+    assert lines[0] == "Most similar to baseball (n02799071)"
+    ranked = ["-0.100  tench", "-0.100  basketball", "-0.200  tennis ball [yellow]"]
+    assert table(lines) == [[str(rank), cell, cell, cell] for rank, cell in enumerate(ranked, start=1)]
+
+
+def test_top_shows_the_methods_in_their_order(run):
+    (header,) = [line for line in top("tench", "--run", run) if line.startswith("┃")]
+    assert re.findall(r"\w+", header) == ["welch", "hidden", "gap"]
+    (header,) = [line for line in top("tench", "--run", run, "--method", "gap") if line.startswith("┃")]
+    assert re.findall(r"\w+", header) == ["gap"]
+
+
+def test_names_are_not_wrapped_where_there_is_no_terminal(run):
+    paths = Paths(run)
+    name = "a name of many words, " * 20
+    rows = [row | {"neighbor_name": name} for row in read_table(Path(paths.neighbors)).to_pylist()]
+    write_table(pa.Table.from_pylist(rows), Path(paths.neighbors), {})
+    lines = top("tench", "--run", run)
+    assert table(lines)[0] == ["1", *[f"-0.100  {name.strip()}"] * 3]
+
+
+def test_top_shows_at_most_k(run):
+    assert len(table(top("tench", "--run", run, "-k", "2"))) == 2
+    assert len(table(top("tench", "--run", run, "-k", "99"))) == 3
+
+
+def test_top_of_a_layer_group_shows_the_hidden_state_too(run):
+    (first, *_) = table(top("tench", "--run", run, "--group", "layer1"))
+    assert first == ["1", "-0.400  Straße", "-0.100  baseball", "-0.400  Straße"]
+
+
+def test_top_of_several_classes(run):
+    titles = [line for line in top("tench", "basket", "yellow", "--run", run) if line.startswith("Most similar to")]
+    assert titles == [
+        "Most similar to tench (n01440764)",
+        "Most similar to basketball (n02802426)",
+        "Most similar to tennis ball [yellow] (n04409515)",
+    ]
+
+
+def test_top_says_why_a_class_has_no_neighbours(run):
+    lines = top("straße", "--run", run)
+    assert lines[0] == "Most similar to Straße"
+    assert table(lines) == []
+    assert lines[-1] == "note: no usable image: in no matrix"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ball"], "'ball' may mean 3 classes; give the id of one: baseball [n02799071], basketball [n02802426], "),
+        (["basebal1"], "no class is called 'basebal1'; did you mean: baseball"),
+        (["tench", "--method", "cosine"], "--method: the run has no 'cosine'; it has gap, hidden, welch"),
+        (["tench", "--group", "layer9"], "--group: the run has no 'layer9'; it has all, layer1"),
+    ],
+)
+def test_top_of_what_is_not_there_ends_with_a_message(run, arguments, message, monkeypatch, capsys):
+    assert failing(["top", *arguments, "--run", run], monkeypatch, capsys).startswith(message)
+
+
+def test_top_without_a_run_ends_with_a_message(run, monkeypatch, capsys):
+    message = failing(["top", "tench", "--run", f"{run}/no"], monkeypatch, capsys)
+    assert message.startswith(f"{run}/no is not the folder of a run; expected one such as results/demo")
+    Path(run, "neighbors.parquet").unlink()
+    message = failing(["top", "tench", "--run", run], monkeypatch, capsys)
+    assert message.startswith(f"{run}/neighbors.parquet does not exist")
+
+
+def test_the_command_itself(run):
+    command = Path(sys.executable).with_name("labelsim")
+    done = subprocess.run([command, "top", "ball", "--run", run], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("'ball' may mean 3 classes")
+    assert "Traceback" not in done.stderr
+
+
+def test_top_does_without_torch():
+    look = "import sys, labelsim.cli; print([name for name in ('torch', 'zarr', 'xarray') if name in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+    assert output == "[]\n"
+
+
+def test_layers_of_resnet34(tmp_path):
+    configfile = tmp_path / "config.yaml"
+    configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {name: resnet34, weights: null}\n")
+    result = CliRunner().invoke(cli.app, ["layers", "--configfile", str(configfile)], catch_exceptions=False)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[-1] == (
+        "36 layers, 8,512 channels; hidden state: 512 units, the input of fc; 1,000 outputs; input 3 x 224 x 224"
+    )
+    rows = [re.findall(r"[\w.,]+", line) for line in lines if line.startswith("│")]
+    assert len(rows) == 36
+    assert rows[0] == ["conv1", "64"]
+    assert ["layer4.0.downsample.0", "512"] in rows
+    assert sum(int(channels.replace(",", "")) for _, channels in rows) == 8512
+
+
+def test_layers_of_a_configuration_that_is_not_there_or_wrong(tmp_path, monkeypatch, capsys):
+    configfile = tmp_path / "config.yaml"
+    arguments = ["layers", "--configfile", str(configfile)]
+    assert failing(arguments, monkeypatch, capsys) == f"{configfile} cannot be read: No such file or directory\n"
+    configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {nam: resnet34}\n")
+    assert "model.nam: unknown key; did you mean 'name'?" in failing(arguments, monkeypatch, capsys)
+    configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {name: resnet35}\n")
+    assert "resnet35" in failing(arguments, monkeypatch, capsys)

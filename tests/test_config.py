@@ -1,0 +1,414 @@
+import copy
+import os
+import re
+
+import pytest
+import yaml
+
+from labelsim.config import SCHEMA, check_files, is_callable_spec, load, read, spec_file, weights_file
+from labelsim.errors import LabelsimError
+
+GIVEN = {"run": "my-run", "dataset": {"source": "images"}}
+
+# DESIGN 5, what a config file that says no more than it must takes.
+DEFAULTS = {
+    "run": "my-run",
+    "dataset": {
+        "source": "images",
+        "format": "auto",
+        "class_names": "auto",
+        "images_per_class": None,
+        "content_digest": False,
+    },
+    "model": {"name": "resnet34", "weights": "IMAGENET1K_V1", "classes": "auto", "transform": "auto"},
+    "probe": {"layers": ["*"], "at": "convolution", "head": "auto"},
+    "extract": {
+        "images_per_shard": 16384,
+        "batch_size": "auto",
+        "device": "auto",
+        "precision": "float32",
+        "workers": "auto",
+        "max_reject_fraction": 0.01,
+    },
+    "store": {"dtype": "float32", "rows_per_chunk": "auto"},
+    "similarity": {"methods": ["welch", "hidden", "gap"], "layer_groups": {}},
+    "neighbors": {"k": 9},
+    "report": {"classes": []},
+}
+
+
+def given(key: str = "", value: object = None) -> dict:
+    """The smallest configuration, with one value set by its dotted key."""
+    config = copy.deepcopy(GIVEN)
+    if key:
+        *sections, name = key.split(".")
+        section = config
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    return config
+
+
+def problems(config: dict) -> list[str]:
+    with pytest.raises(LabelsimError) as caught:
+        load(config)
+    title, *lines = str(caught.value).split("\n")
+    assert title == "The configuration is not valid:"
+    assert not [
+        jargon for jargon in ("is not of type", "is not one of", "schema", "'type'") if jargon in str(caught.value)
+    ]
+    assert all(line.startswith("  ") for line in lines)
+    return [line.strip() for line in lines]
+
+
+def test_what_is_left_out_takes_its_default():
+    assert load(GIVEN) == DEFAULTS
+
+
+def test_what_is_given_stays():
+    config = given("extract.batch_size", 8)
+    config["similarity"] = {"layer_groups": {"early": ["conv1", "layer1.*"]}}
+    expected = copy.deepcopy(DEFAULTS)
+    expected["extract"]["batch_size"] = 8
+    expected["similarity"]["layer_groups"] = {"early": ["conv1", "layer1.*"]}
+    assert load(config) == expected
+
+
+def test_a_loaded_configuration_stays_as_it_is():
+    assert load(load(GIVEN)) == load(GIVEN)
+
+
+def test_the_demo_leaves_nothing_behind():
+    demo = read(SCHEMA.parents[2] / "config" / "config.yaml")
+    assert demo["similarity"]["layer_groups"]
+    demo["similarity"]["layer_groups"]["more"] = demo["report"]["classes"]
+    demo["probe"]["layers"].append("layer1")
+    assert load(GIVEN) == DEFAULTS
+
+
+def test_the_values_given_are_not_shared_with_the_result():
+    config = given("report.classes", ["tench"])
+    load(config)["report"]["classes"].append("baseball")
+    assert config == given("report.classes", ["tench"])
+
+
+VALID = {
+    "run": ["a", "0", "imagenet1k-val_2.1"],
+    "dataset.images_per_class": [1, None],
+    "dataset.content_digest": [True],
+    "dataset.format": ["folder"],
+    "model.weights": [None, "weights/a b.pth"],
+    "probe.layers": [["layer1.*", "conv1"]],
+    "probe.at": ["batch_norm", "activation"],
+    "extract.images_per_shard": [2],
+    "extract.batch_size": [1, "auto"],
+    "extract.device": ["cpu", "cuda", "cuda:0", "cuda:13"],
+    "extract.precision": ["tf32", "bfloat16", "float16"],
+    "extract.workers": [0, 4],
+    "extract.max_reject_fraction": [0, 1, 0.5],
+    "store.dtype": ["float16"],
+    "store.rows_per_chunk": [1],
+    "similarity.methods": [["gap"], ["hidden", "welch"]],
+    "similarity.layer_groups": [{"layer1": ["layer1.*"], "2": ["a", "b"]}],
+    "neighbors.k": [1, 999],
+    "report.classes": [["3", "Straße"]],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in VALID.items() for value in values])
+def test_valid_values(key, value):
+    config = load(given(key, value))
+    for part in key.split("."):
+        config = config[part]
+    assert config == value
+
+
+INVALID = [
+    ("run", "my run", "'my run'", "text"),
+    ("run", "../up", "'../up'", "text"),
+    ("run", ".hidden", "'.hidden'", "text"),
+    ("run", 5, "5", "text"),
+    ("dataset", "images", "'images'", "keys and values"),
+    ("dataset.source", "", "''", "text (characters: at least 1)"),
+    ("dataset.source", ["a", "b"], "['a', 'b']", "text"),
+    ("dataset.format", "webdataset", "'webdataset'", "one of auto, folder"),
+    ("dataset.class_names", None, "None", "text"),
+    ("dataset.images_per_class", 0, "0", "a whole number or null (at least 1)"),
+    ("dataset.images_per_class", "50", "'50'", "a whole number or null"),
+    ("dataset.content_digest", "yes", "'yes'", "true or false"),
+    ("dataset.content_digest", 1, "1", "true or false"),
+    ("model", None, "None", "keys and values"),
+    ("model.name", "", "''", "text (characters: at least 1)"),
+    ("model.weights", 1, "1", "text or null"),
+    ("probe.layers", "layer1.*", "'layer1.*'", "a list (entries: at least 1)"),
+    ("probe.layers", [], "[]", "a list (entries: at least 1)"),
+    ("probe.at", "conv", "'conv'", "one of convolution, batch_norm, activation"),
+    ("extract.images_per_shard", 1, "1", "a whole number (at least 2)"),
+    ("extract.images_per_shard", "1e4", "'1e4'", "a whole number"),
+    ("extract.batch_size", 0, "0", "auto or a whole number (at least 1)"),
+    ("extract.batch_size", "large", "'large'", "auto or a whole number (at least 1)"),
+    ("extract.batch_size", True, "True", "auto or a whole number"),
+    ("extract.device", "gpu", "'gpu'", "auto|cpu|cuda(:[0-9]+)?"),
+    ("extract.device", "cuda:", "'cuda:'", "auto|cpu|cuda(:[0-9]+)?"),
+    ("extract.precision", "double", "'double'", "one of float32, tf32, bfloat16, float16"),
+    ("extract.workers", -1, "-1", "auto or a whole number (at least 0)"),
+    ("extract.max_reject_fraction", 1.5, "1.5", "a number (at least 0, at most 1)"),
+    ("extract.max_reject_fraction", -0.1, "-0.1", "a number (at least 0, at most 1)"),
+    ("extract.max_reject_fraction", float("nan"), "nan", "a number"),
+    ("extract.max_reject_fraction", "1%", "'1%'", "a number"),
+    ("store.dtype", "float64", "'float64'", "one of float32, float16"),
+    ("store.rows_per_chunk", 2.5, "2.5", "auto or a whole number (at least 1)"),
+    ("similarity.methods", [], "[]", "a list (entries: at least 1, none twice)"),
+    ("similarity.methods", ["gap", "gap"], "['gap', 'gap']", "none twice"),
+    ("similarity.layer_groups.early", "conv1", "'conv1'", "a list"),
+    ("similarity.layer_groups.early", [], "[]", "a list (entries: at least 1)"),
+    ("neighbors.k", 0, "0", "a whole number (at least 1)"),
+    ("neighbors.k", 9.0, "9.0", "a whole number (at least 1)"),
+    ("neighbors.k", None, "None", "a whole number (at least 1)"),
+    ("report.classes", "tench", "'tench'", "a list"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "shown", "expected"), INVALID)
+def test_a_wrong_value_is_named_with_what_was_expected(key, value, shown, expected):
+    (problem,) = problems(given(key, value))
+    assert problem.startswith(f"{key}: {shown} is not valid; expected ")
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "start"),
+    [
+        ("similarity.methods", ["gap", "welsh"], "similarity.methods.1: 'welsh' is not valid; expected one of welch,"),
+        ("report.classes", ["3", 7], "report.classes.1: 7 is not valid; expected text"),
+        ("probe.layers", [""], "probe.layers.0: '' is not valid; expected text"),
+        ("similarity.layer_groups", {"a": ["x", 1]}, "similarity.layer_groups.a.1: 1 is not valid; expected text"),
+        ("similarity.layer_groups", {"all": ["x"]}, "similarity.layer_groups: 'all' is not valid; expected "),
+        ("similarity.layer_groups", {"a/b": ["x"]}, "similarity.layer_groups: 'a/b' is not valid; expected "),
+    ],
+)
+def test_a_wrong_entry_is_named_with_its_place(key, value, start):
+    (problem,) = problems(given(key, value))
+    assert problem.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("modle", "did you mean 'model'?"),
+        ("dataset.images_per_clas", "did you mean 'images_per_class'?"),
+        ("model.weight", "did you mean 'weights'?"),
+        ("probe.layer", "did you mean 'layers'?"),
+        ("extract.batchsize", "did you mean 'batch_size'?"),
+        ("store.type", "did you mean 'dtype'?"),
+        ("similarity.method", "did you mean 'methods'?"),
+        ("neighbors.n", "known here: k"),
+        ("report.class", "did you mean 'classes'?"),
+        ("threads", "known here: run, dataset, model, probe, extract, store, similarity, neighbors, report"),
+    ],
+)
+def test_an_unknown_key_is_named_with_a_known_one(key, hint):
+    assert problems(given(key, 1)) == [f"{key}: unknown key; {hint}"]
+
+
+def test_an_unknown_key_that_is_no_text_is_named():
+    assert [problem.split(";")[0] for problem in problems({**GIVEN, 1: 2, "x": 3})] == [
+        "1: unknown key",
+        "x: unknown key",
+    ]
+
+
+def test_what_is_missing_is_named():
+    needed = [f"{key}: missing, and there is no default" for key in ("run", "dataset")]
+    assert problems({}) == needed
+    assert problems({"run": "a", "dataset": {}}) == ["dataset.source: missing, and there is no default"]
+
+
+def test_all_problems_are_listed():
+    config = {
+        "runn": "a",
+        "dataset": {"sorce": "b", "format": "tar"},
+        "neighbors": {"k": 0},
+        "extract": {"workers": []},
+    }
+    assert [problem.split(":")[0] for problem in problems(config)] == [
+        "runn",
+        "run",
+        "dataset.sorce",
+        "dataset.source",
+        "dataset.format",
+        "extract.workers",
+        "neighbors.k",
+    ]
+
+
+def leaves(schema: dict, path: str = "") -> list[tuple[str, dict, bool]]:
+    """Every key that holds a value, with its schema and whether it must be given."""
+    found = []
+    for name, sub in schema["properties"].items():
+        if "properties" in sub:
+            found += leaves(sub, f"{path}{name}.")
+        else:
+            found.append((f"{path}{name}", sub, name in schema.get("required", ())))
+    return found
+
+
+LEAVES = leaves(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("key", "schema", "required"), LEAVES, ids=[key for key, _, _ in LEAVES])
+def test_every_key_is_described_and_has_a_default_unless_it_must_be_given(key, schema, required):
+    assert re.fullmatch(r"\S.+\.", schema["description"].strip())
+    assert ("default" in schema) is not required
+    if not required:
+        assert load(given(key, schema["default"])) == DEFAULTS
+
+
+def test_every_section_refuses_unknown_keys():
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    sections = [schema, *(sub for sub in schema["properties"].values() if "properties" in sub)]
+    assert len(sections) == 9
+    assert all(section["additionalProperties"] is False for section in sections)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder with everything that a configuration may name, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images" / "n01440764").mkdir(parents=True)
+    for name in ("weights.pth", "names.csv", "outputs.parquet", "networks.py"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+FILES = {
+    "dataset.class_names": "names.csv",
+    "model.weights": "weights.pth",
+    "model.classes": "outputs.parquet",
+    "model.name": "networks.py:small",
+    "model.transform": "networks.py:transform",
+}
+
+
+def missing(key: str, value: str, made: tuple[str, ...] = ()) -> list[str]:
+    try:
+        check_files(load(given(key, value)), made)
+    except LabelsimError as error:
+        return str(error).split("\n  ")[1:]
+    return []
+
+
+@pytest.mark.parametrize(("key", "value"), FILES.items())
+def test_files_that_are_there_are_fine(files, key, value):
+    assert missing(key, value) == []
+    absolute = str(files / value)
+    assert missing(key, absolute) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.weights", None),
+        ("model.weights", "DEFAULT"),
+        ("model.classes", "dataset"),
+        ("model.name", "timm:resnet10t"),
+        ("model.name", "package.module:small"),
+    ],
+)
+def test_what_names_no_file_needs_none(files, key, value):
+    assert missing(key, value) == []
+
+
+@pytest.mark.parametrize(("key", "value"), FILES.items())
+def test_a_missing_file_is_named_with_one_like_it(files, key, value):
+    file = value.split(":")[0]
+    (files / file).rename(files / f"my_{file}")
+    (problem,) = missing(key, value)
+    assert problem == f"{key}: there is no file {file!r} (in {files} there is {'my_' + file!r})"
+    assert missing(key, value, made=(file,)) == []
+
+
+def test_a_file_in_a_missing_folder_is_named_with_what_is_there(files):
+    (problem,) = missing("model.weights", "checkpoints/2024/a.pth")
+    assert problem == (
+        f"model.weights: there is no file 'checkpoints/2024/a.pth' ({files} is there, 'checkpoints' in it is not)"
+    )
+
+
+def test_a_missing_source_is_named_with_one_like_it(files):
+    (problem,) = missing("dataset.source", str(files / "image" / "train"))
+    assert problem.startswith(
+        f"dataset.source: '{files}/image/train' does not exist; expected a folder of class folders"
+    )
+    assert problem.endswith(f" (in {files} there is 'images')")
+    assert missing("dataset.source", "results/digits", made=("results/digits",)) == []
+
+
+def test_a_source_that_is_a_file_is_named(files):
+    (problem,) = missing("dataset.source", "names.csv")
+    assert problem == "dataset.source: 'names.csv' is not a folder; expected a folder of class folders"
+
+
+def test_all_missing_files_are_listed(files):
+    config = load({"run": "a", "dataset": {"source": "x"}, "model": {"weights": "y.pth", "name": "z.py:f"}})
+    with pytest.raises(LabelsimError) as caught:
+        check_files(config)
+    assert re.findall(r"\n  ([a-z.]+): ", str(caught.value)) == ["dataset.source", "model.weights", "model.name"]
+
+
+def test_a_file_is_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("run: my-run\ndataset:\n  source: images\n")
+    assert read(tmp_path / "c.yaml") == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        (b"run: [1, 2\n", "is not valid YAML"),
+        (b"run: a\xff\xfe", "is not valid YAML"),
+        (b"\x00\x01", "is not valid YAML"),
+        (b"- run\n- dataset\n", "expected keys and values"),
+        (b"", "expected keys and values"),
+        (b"just text", "expected keys and values"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path, contents, expected):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(contents)
+    with pytest.raises(LabelsimError, match=expected) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
+    for path, reason in ((tmp_path / "c.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(LabelsimError, match=f"{re.escape(str(path))} cannot be read: {reason}"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "callable_", "file"),
+    [
+        ("resnet34", False, None),
+        ("timm:resnet10t", False, None),
+        ("package.module:small", True, None),
+        ("networks.py:small", True, "networks.py"),
+        ("/a b/networks.py:small", True, "/a b/networks.py"),
+        ("auto", False, None),
+    ],
+)
+def test_specs_of_callables(spec, callable_, file):
+    assert is_callable_spec(spec) is callable_
+    found = spec_file(spec)
+    assert (None if found is None else os.fspath(found)) == file
+
+
+@pytest.mark.parametrize(
+    ("weights", "file"),
+    [(None, None), ("IMAGENET1K_V1", None), ("a.pth", "a.pth"), ("folder/weights", "folder/weights"), ("own", "own")],
+)
+def test_weights_that_are_a_file(tmp_path, monkeypatch, weights, file):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").touch()  # without an ending, a file is known by being there
+    found = weights_file(weights)
+    assert (None if found is None else os.fspath(found)) == file

@@ -1,0 +1,78 @@
+import logging
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from labelsim.errors import LabelsimError
+from labelsim.log import job_log
+
+JOB = """
+import logging, sys, warnings
+from labelsim.errors import LabelsimError
+from labelsim.log import job_log
+
+with job_log(sys.argv[1]):
+    logging.getLogger("labelsim.stages.scan").info("3 images é")
+    logging.getLogger("another").info("not of labelsim")
+    exec(sys.argv[2])
+"""
+
+
+def run(tmp_path, statement):
+    """Run a job; return its exit code, its log and what it wrote to the terminal."""
+    log = tmp_path / "logs" / "extract" / "a.log"
+    done = subprocess.run([sys.executable, "-c", JOB, log, statement], capture_output=True, text=True)
+    return done.returncode, log.read_text(encoding="utf-8"), done.stderr
+
+
+def test_a_job_logs_to_its_file_and_to_the_terminal(tmp_path):
+    code, log, terminal = run(tmp_path, "pass")
+    assert code == 0
+    assert log == terminal
+    assert log.endswith(" INFO    3 images é\n")
+    assert log.count("\n") == 1
+
+
+def test_an_error_for_people_ends_a_job_without_a_traceback(tmp_path):
+    code, log, terminal = run(tmp_path, "raise LabelsimError('There is no folder é.\\nMake it.')")
+    assert code == 1
+    assert log == terminal
+    assert "ERROR   There is no folder é.\nMake it.\n" in log
+    assert "Traceback" not in log
+
+
+def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path):
+    code, log, terminal = run(tmp_path, "{}['no such key']")
+    assert code == 1
+    for text in (log, terminal):
+        assert "This should not have happened; please report it" in text
+        assert "Traceback" in text
+        assert "KeyError: 'no such key'" in text
+
+
+def test_warnings_are_logged(tmp_path):
+    code, log, terminal = run(tmp_path, "warnings.warn('dead channels', RuntimeWarning)")
+    assert code == 0
+    assert log == terminal
+    assert "WARNING" in log
+    assert "RuntimeWarning: dead channels" in log
+
+
+def test_the_log_of_an_earlier_job_is_replaced(tmp_path):
+    run(tmp_path, "raise LabelsimError('first')")
+    assert "first" not in run(tmp_path, "pass")[1]
+
+
+def test_logging_is_as_before_when_the_job_has_ended(tmp_path):
+    loggers = [logging.getLogger(name) for name in ("labelsim", "py.warnings")]
+    before = [list(logger.handlers) for logger in loggers]
+    with job_log(tmp_path / "a.log"):
+        assert all(len(logger.handlers) == len(old) + 2 for logger, old in zip(loggers, before, strict=True))
+    with pytest.raises(SystemExit) as caught, job_log(tmp_path / "a.log"):
+        raise LabelsimError("wrong")
+    assert caught.value.code == 1
+    assert [logger.handlers for logger in loggers] == before
+    with pytest.warns(UserWarning, match="seen"):
+        warnings.warn("seen", UserWarning, stacklevel=1)

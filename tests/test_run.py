@@ -1,0 +1,201 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import labelsim
+from labelsim.errors import LabelsimError
+from labelsim.run import Paths, committed, figure_names, open_run
+from labelsim.store import Array, Writer, write_json
+from labelsim.tables import write_table
+
+IDS = np.array(["n01440764", "n02799071", "straße"], dtype=object)
+NAMES = np.array(["tench", "baseball", "Straße"], dtype=object)
+LABELS = {"class_id": Array(("class",), (3,), "str", coordinate=True)}
+CHANNELS = {
+    "layer": Array(("channel",), (4,), "str", coordinate=True),
+    "layer_channel": Array(("channel",), (4,), "int32", coordinate=True),
+}
+LABEL_VALUES = {"class_id": IDS, "class_name": NAMES, "neighbor_id": IDS, "neighbor_name": NAMES}
+CHANNEL_VALUES = {
+    "layer": np.array(["conv1", "conv1", "é", "é"], dtype=object),
+    "layer_channel": np.array([0, 1, 0, 1]),
+}
+
+
+def text(*dims: str, size: int) -> Array:
+    return Array(dims, (size,), "str", coordinate=True)
+
+
+def write(path: str, arrays: dict, values: dict) -> None:
+    writer = Writer(Path(path), arrays, "identity")
+    for name, array in values.items():
+        writer.put_whole(name, array)
+    writer.commit({})
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The files of a small run, under their names in the contract."""
+    paths = Paths(str(tmp_path / "results" / "test"))
+    for name in ("manifest", "neighbors", "classes"):
+        write_table(pa.table({"class_id": IDS, "table": [name] * 3}), Path(getattr(paths, name)), {"model": "é"})
+    write_json(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}]})
+    write_json(Path(paths.network), {"head": "fc"})
+    for shard, rejected in (("a", ["1.png"]), ("b", [])):
+        table = pa.table({"sample_id": pa.array(rejected, pa.string()), "reason": pa.array(rejected, pa.string())})
+        write_table(table, Path(paths.rejects(shard)), {})
+        arrays = CHANNELS | {
+            "gap": Array(("sample", "channel"), (2, 4), "float32"),
+            "sample_id": text("sample", size=2),
+        }
+        values = CHANNEL_VALUES | {
+            "gap": np.ones((2, 4)),
+            "sample_id": np.array([f"{shard}1", f"{shard}2"], dtype=object),
+        }
+        write(paths.features(shard), arrays, values)
+    names = {name: text(name.split("_")[0], size=3) for name in LABEL_VALUES}
+    classes = {name: names[name] for name in ("class_id", "class_name")}
+    class_values = {name: LABEL_VALUES[name] for name in classes}
+    moments = {"count": Array(("fold", "class"), (2, 3), "int64")}
+    write(paths.moments, classes | moments, class_values | {"count": np.arange(6).reshape(2, 3)})
+    t = CHANNELS | {"t": Array(("class", "channel"), (3, 4), "float64")}
+    write(paths.welch, classes | t, class_values | CHANNEL_VALUES | {"t": np.arange(12.0).reshape(3, 4)})
+    matrices = {
+        "welch": Array(("group", "class", "neighbor"), (2, 3, 3), "float32"),
+        "group_name": text("group", size=2),
+    }
+    groups = {"welch": np.arange(18).reshape(2, 3, 3), "group_name": np.array(["all", "layer1"], dtype=object)}
+    write(paths.similarity, names | matrices, LABEL_VALUES | groups)
+    return open_run(tmp_path / "results" / "test")
+
+
+def test_the_paths_are_those_of_the_contract():
+    paths = Paths("results/test")
+    found = [
+        *(paths.manifest, paths.network, paths.index, paths.moments, paths.welch, paths.similarity),
+        *(paths.neighbors, paths.classes, paths.report, paths.shard("s"), paths.features("s"), paths.rejects("s")),
+        *(paths.stats("s"), paths.shard_moments("s"), paths.class_figure("3"), paths.heatmap("gap"), paths.log("scan")),
+    ]
+    assert found == [
+        "results/test/" + name
+        for name in (
+            *("manifest.parquet", "network.json", "shards/index.json", "moments.zarr", "welch.zarr", "similarity.zarr"),
+            *("neighbors.parquet", "classes.parquet", "report", "shards/s.parquet", "features/s.zarr"),
+            *("features/s.rejects.parquet", "features/s.stats.json", "moments/s.zarr", "report/neighbors/3.png"),
+            *("report/heatmaps/gap.png", "logs/scan.log"),
+        )
+    ]
+    assert committed(paths.welch) == "results/test/welch.zarr/zarr.json"
+
+
+@pytest.mark.parametrize("name", ["manifest", "neighbors", "classes"])
+def test_tables(run, name):
+    table = getattr(run, name)()
+    assert table["table"].to_pylist() == [name] * 3
+    assert table["class_id"].to_pylist() == IDS.tolist()
+
+
+def test_shards_and_rejects_come_in_the_order_of_the_manifest(run):
+    assert run.shards() == ["b", "a"]
+    assert run.rejects().to_pydict() == {"sample_id": ["1.png"], "reason": ["1.png"]}
+
+
+def test_network_and_provenance(run):
+    assert run.network() == {"head": "fc"}
+    assert run.provenance() == {"model": "é"}
+
+
+def test_arrays_are_labelled(run):
+    features = run.features("a")
+    assert features["gap"].dims == ("sample", "channel")
+    assert set(features.coords) == {"layer", "layer_channel", "sample_id"}
+    assert features["sample_id"].values.tolist() == ["a1", "a2"]
+    assert run.moments()["count"].dims == ("fold", "class")
+    assert run.moments()["count"].values.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert set(run.welch().coords) == {"class_id", "class_name", "layer", "layer_channel"}
+    assert run.welch().set_index(**{"class": "class_name"})["t"].sel(**{"class": "baseball"}).values.tolist() == [
+        4,
+        5,
+        6,
+        7,
+    ]
+
+
+def test_a_similarity_matrix_is_selected_by_the_name_of_its_group(run):
+    matrix = run.similarity()["welch"].sel(group="layer1")
+    assert matrix.dims == ("class", "neighbor")
+    assert matrix.values.tolist() == np.arange(9, 18).reshape(3, 3).tolist()
+    assert matrix["neighbor_name"].values.tolist() == NAMES.tolist()
+
+
+@pytest.mark.parametrize("name", ["manifest", "neighbors", "classes"])
+def test_a_missing_or_damaged_table_is_named(run, name):
+    path = Path(getattr(run.paths, name))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(LabelsimError, match="is damaged") as caught:
+        getattr(run, name)()
+    assert str(path) in str(caught.value)
+    path.unlink()
+    with pytest.raises(LabelsimError, match="does not exist") as caught:
+        getattr(run, name)()
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["index", "network"])
+def test_a_missing_or_damaged_json_file_is_named(run, name):
+    read = {"index": run.shards, "network": run.network}[name]
+    path = Path(getattr(run.paths, name))
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(LabelsimError, match="is damaged") as caught:
+        read()
+    assert str(path) in str(caught.value)
+    path.unlink()
+    with pytest.raises(LabelsimError, match="does not exist") as caught:
+        read()
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["moments", "welch", "similarity"])
+def test_an_unfinished_store_is_named(run, name):
+    Path(committed(getattr(run.paths, name))).unlink()
+    with pytest.raises(LabelsimError, match="is unfinished") as caught:
+        getattr(run, name)()
+    assert getattr(run.paths, name) in str(caught.value)
+
+
+def test_what_is_not_the_folder_of_a_run_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "no", tmp_path / "file"):
+        with pytest.raises(LabelsimError, match="is not the folder of a run; expected one such as") as caught:
+            labelsim.open_run(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([], []),
+        (["3", "tench"], ["3", "tench"]),
+        (["Egyptian cat", "n02124075"], ["Egyptian-cat", "n02124075"]),
+        (["maillot, tank suit", "a/b", "../x", " é "], ["maillot-tank-suit", "a-b", "x", "é"]),
+        (["日本 犬", "Straße"], ["日本-犬", "Straße"]),
+        (["a b", "a-b", "a/b"], ["a-b", "a-b-2", "a-b-3"]),
+        (["a b 2", "a b", "a-b"], ["a-b-2", "a-b", "a-b-3"]),
+        (["?!", "…", "class"], ["class", "class-2", "class-3"]),
+    ],
+)
+def test_figures_are_named_after_their_classes(labels, names):
+    assert figure_names(labels) == dict(zip(names, labels, strict=True))
+
+
+@pytest.mark.parametrize("module", ["labelsim", "labelsim.run"])
+def test_importing_the_package_imports_no_heavy_library(module):
+    heavy = ("torch", "xarray", "pyarrow", "zarr", "numpy", "matplotlib")
+    look = f"import json, sys, {module}; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+    output = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+    assert json.loads(output) == []

@@ -1,0 +1,102 @@
+"""A dataset and a network that are small enough for the whole pipeline to run in seconds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+# Ids with spaces, of another script, and wnids, which have names of their own: tench and goldfish.
+CLASSES = ["Große Katze", "airplane", "boat", "n01440764", "n01443537", "owl", "plum", "red fox", "rose", "snail", "犬"]
+ALONE = "alone"  # a class of one image
+EMPTY = "empty"  # a class of none
+REJECTS = {
+    "boat/empty.png": "empty file",
+    "plum/text.jpg": "not an image that Pillow reads",
+    "rose/truncated.png": "truncated or damaged",
+}
+
+LAYERS = {"conv1": 6, "conv2": 8, "conv3": 10}
+NETWORK = """
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+
+def network():
+    layers = OrderedDict()
+    for i, (before, channels) in enumerate([(3, 6), (6, 8), (8, 10)], start=1):
+        layers[f"conv{i}"] = nn.Conv2d(before, channels, 3, stride=i)
+        layers[f"norm{i}"] = nn.BatchNorm2d(channels)
+        layers[f"relu{i}"] = nn.ReLU(inplace=True)
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "head": nn.Linear(10, 13)}
+    network = nn.Sequential(layers)
+    generator = torch.Generator().manual_seed(SEED)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
+    with torch.no_grad():
+        network.conv2.bias[3] = -100.0  # a channel that never fires
+        for i in (1, 2, 3):
+            network.get_submodule(f"norm{i}").running_mean.normal_(generator=generator)
+    return network
+
+
+def transform():
+    return v2.Compose([v2.Resize((24, 24)), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+"""
+
+
+def write_network(path: Path, seed: int = 1) -> None:
+    """Write a file with the callables `network` and `transform`."""
+    path.write_text(NETWORK.replace("SEED", str(seed)), encoding="utf-8")
+
+
+def write_images(folder: Path, rejects: bool = True) -> None:
+    """Write class folders of images that are coloured by class, and files that are no images."""
+    random = np.random.default_rng(0)
+    for class_id in [*CLASSES, ALONE]:
+        count = 1 if class_id == ALONE else int(random.integers(10, 22))
+        color = random.integers(30, 226, 3)
+        for number in range(count):
+            # Formats and sizes alternate; one ending lies.
+            name = f"bild {number:02}.{('png', 'JPEG', 'PNG')[number % 3]}"
+            write_image(folder / class_id / name, color, random, "JPEG" if number % 3 == 1 else "PNG")
+    (folder / EMPTY).mkdir()
+    if rejects:
+        write_rejects(folder)
+
+
+def write_image(path: Path, color: np.ndarray, random: np.random.Generator, format: str = "PNG") -> None:
+    """Write one noisy image of about a color."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = random.normal(color, 25, (*random.integers(24, 41, 2), 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, format)
+
+
+def write_rejects(folder: Path) -> None:
+    """Write the files of `REJECTS`."""
+    whole = next(folder.glob("rose/*.png")).read_bytes()
+    for name, data in zip(REJECTS, (b"", b"no image", whole[: len(whole) // 2]), strict=True):
+        (folder / name).write_bytes(data)
+
+
+def config(folder: Path) -> dict:
+    """Configuration of a run on `folder`/images with `folder`/network.py."""
+    return {
+        "run": "toy",
+        "dataset": {"source": str(folder / "images")},
+        "model": {
+            "name": f"{folder / 'network.py'}:network",
+            "weights": None,
+            "classes": "dataset",
+            "transform": f"{folder / 'network.py'}:transform",
+        },
+        "extract": {"images_per_shard": 64, "batch_size": 16, "workers": 0, "max_reject_fraction": 0.05},
+        "store": {"rows_per_chunk": 32},
+        "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
+        "neighbors": {"k": 5},
+        "report": {"classes": ["red fox", "tench"]},
+    }
