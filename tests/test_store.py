@@ -241,6 +241,7 @@ def test_a_finished_store_can_be_resumed_whole(tmp_path):
     before = files(path)
     writer = resume(tmp_path)
     assert kept(writer) == [0, 1, 2, 3]
+    assert not (path / "zarr.json").exists()
     writer.commit({})
     assert files(path) == before
 
@@ -262,6 +263,18 @@ def test_another_identity_or_layout_starts_from_nothing(tmp_path, arrays, identi
     assert writer.kept == []
     assert not list(path.rglob("c/*"))
     assert kept(resume(tmp_path)) == []  # nor does going back find what is no longer there
+
+
+def test_a_start_that_was_cut_short_leaves_no_journal_of_the_store_before_it(tmp_path):
+    partly_written(tmp_path)
+    other = Array(("sample", "channel"), (ROWS, WIDTH), "float16", (3, WIDTH))
+    with pytest.raises((TypeError, ValueError)):
+        resume(tmp_path, {"gap": other, "cut short here": Array(("sample",), (ROWS,), "no dtype")})
+    writer = resume(tmp_path)
+    assert writer.kept == []
+    writer.put_whole("gap", VALUES["gap"])
+    writer.commit({})
+    np.testing.assert_array_equal(load(open_store(tmp_path / "a.zarr"), "gap"), VALUES["gap"])
 
 
 def test_without_a_journal_a_writer_starts_from_nothing(tmp_path):

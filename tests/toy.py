@@ -1,6 +1,5 @@
 """A dataset and a network that are small enough for the whole pipeline to run in seconds."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -83,20 +82,33 @@ def write_rejects(folder: Path) -> None:
         (folder / name).write_bytes(data)
 
 
-def config(folder: Path) -> dict:
-    """Configuration of a run on `folder`/images with `folder`/network.py."""
+def config() -> dict:
+    """Configuration of a run in the folder that holds `images` and `network.py`."""
     return {
         "run": "toy",
-        "dataset": {"source": str(folder / "images")},
+        "dataset": {"source": "images"},
         "model": {
-            "name": f"{folder / 'network.py'}:network",
+            "name": "network.py:network",
             "weights": None,
             "classes": "dataset",
-            "transform": f"{folder / 'network.py'}:transform",
+            "transform": "network.py:transform",
         },
-        "extract": {"images_per_shard": 64, "batch_size": 16, "workers": 0, "max_reject_fraction": 0.05},
-        "store": {"rows_per_chunk": 32},
+        "extract": {"images_per_shard": 40, "batch_size": 8, "workers": 0, "max_reject_fraction": 0.05},
+        "store": {"rows_per_chunk": 8},
         "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
         "neighbors": {"k": 5},
         "report": {"classes": ["red fox", "tench"]},
     }
+
+
+def write(folder: Path) -> Path:
+    """Write images, network and config.yaml of a run into a folder."""
+    write_images(folder / "images")
+    write_network(folder / "network.py")
+    write_config(folder, config())
+    return folder
+
+
+def write_config(folder: Path, values: dict) -> None:
+    """Write config.yaml."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -19,16 +19,19 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from labelsim.digests import canonical, digest, file_digest
 from labelsim.errors import LabelsimError
+
+# Imported where it is used: those that only write do without its two seconds.
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["Array", "Writer", "attributes", "load", "open_store", "write_json", "writer_lock"]
 
@@ -285,6 +288,8 @@ def open_store(path: Path) -> xarray.Dataset:
             f"{path} is damaged: {len(damaged)} of its files are missing or changed ({damaged[0]} first).\n"
             f"{_remedy(path)}"
         )
+    import xarray
+
     return xarray.open_zarr(path, consolidated=False, chunks=None)
 
 

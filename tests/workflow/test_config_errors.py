@@ -1,0 +1,56 @@
+"""A configuration that is not right ends with a message before any image is looked at."""
+
+import pytest
+import toy
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
+def wrong_keys(config):
+    config["neighbours"] = {"k": 3}
+    config["neighbors"]["k"] = "nine"
+    config["dataset"]["format"] = "kaggle"
+    config["extract"]["batchsize"] = 3
+
+
+def missing_folder(config):
+    config["dataset"]["source"] = "imags"
+
+
+def unknown_model(config):
+    config["model"] |= {"name": "resnet33", "transform": "auto"}
+
+
+def unknown_layer(config):
+    config["probe"] = {"layers": ["convv*"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (
+            wrong_keys,
+            [
+                "neighbours: unknown key; did you mean 'neighbors'?",
+                "neighbors.k: 'nine' is not valid; expected a whole number (at least 1)",
+                "dataset.format: 'kaggle' is not valid; expected one of auto, folder",
+                "extract.batchsize: unknown key; did you mean 'batch_size'?",
+            ],
+        ),
+        (missing_folder, ["dataset.source: 'imags' does not exist; expected a folder of class folders", "'images'"]),
+        (unknown_model, ["model.name 'resnet33' is no known network; did you mean resnet34"]),
+        (unknown_layer, ["probe.layers: 'convv*' matches none of the 3 convolution modules", "conv1, conv2, conv3"]),
+    ],
+)
+def test_config_errors(base, tmp_path, run, change, messages):
+    for name in ("images", "network.py"):
+        (tmp_path / name).symlink_to(base / name)
+    config = toy.config()
+    change(config)
+    toy.write_config(tmp_path, config)
+    outcome = run(tmp_path)
+    assert outcome.code == 1
+    for message in messages:
+        assert message in outcome.output
+    assert "Traceback" not in outcome.output
+    assert outcome.jobs in ([], ["network"])

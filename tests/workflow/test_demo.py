@@ -1,0 +1,78 @@
+"""The demo: the repository's own configuration, from training the network to the HTML report."""
+
+import json
+
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, run):
+    folder = tmp_path_factory.mktemp("demo")
+    outcome = run(folder)
+    assert outcome.code == 0, outcome.output
+    return folder / "results"
+
+
+def test_network_recognizes_digits(demo):
+    metrics = json.loads((demo / "demo-data/resnet18.json").read_text(encoding="utf-8"))
+    assert metrics["accuracy"] >= 0.95
+
+
+def test_run_has_several_shards(demo):
+    index = json.loads((demo / "demo/shards/index.json").read_text(encoding="utf-8"))
+    assert len(index["shards"]) >= 2
+    assert sum(shard["images"] for shard in index["shards"]) == index["images"] == 901
+
+
+def test_classes(demo):
+    classes = parquet.read_table(demo / "demo/classes.parquet").to_pydict()
+    assert classes["class_id"] == [str(digit) for digit in range(10)]
+    assert classes["rejected"] == [0] * 10
+    right = sum(used * top1 for used, top1 in zip(classes["used"], classes["top1"], strict=True))
+    assert right / sum(classes["used"]) >= 0.95
+
+
+def test_every_digit_has_all_the_others_as_neighbors(demo):
+    rows = parquet.read_table(demo / "demo/neighbors.parquet").to_pylist()
+    assert {row["method"] for row in rows} == {"welch", "hidden", "gap"}
+    assert {row["group"] for row in rows} == {"all", "layer1", "layer2", "layer3", "layer4"}
+    for method in ("welch", "hidden", "gap"):
+        for digit in range(10):
+            found = [
+                row
+                for row in rows
+                if (row["method"], row["group"], row["class_name"]) == (method, "all", str(digit))
+            ]
+            assert [row["rank"] for row in found] == list(range(1, 10))
+            assert {row["neighbor_index"] for row in found} == set(range(10)) - {digit}
+
+
+def test_figures(demo):
+    figures = {path.relative_to(demo / "demo/report").as_posix() for path in demo.glob("demo/report/*/*")}
+    assert figures == {
+        *(f"neighbors/{digit}.png" for digit in (3, 7, 8)),
+        *(f"heatmaps/{method}.png" for method in ("welch", "hidden", "gap")),
+    }
+    for figure in figures:
+        with Image.open(demo / "demo/report" / figure) as image:
+            assert image.format == "PNG"
+            assert all(300 <= pixels <= 6000 for pixels in image.size)
+
+
+def test_second_run_has_nothing_to_do(demo, run):
+    outcome = run(demo.parent)
+    assert outcome.code == 0
+    assert outcome.jobs == []
+
+
+def test_report(demo, run):
+    page = demo.parent / "report.html"
+    outcome = run(demo.parent, "--report", str(page))
+    assert outcome.code == 0, outcome.output
+    html = page.read_text(encoding="utf-8")
+    for name in ("3.png", "welch.png", "Similar labels", "Similarity matrices"):
+        assert name in html

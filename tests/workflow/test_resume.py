@@ -1,0 +1,69 @@
+"""A workflow that is killed at any moment and run again gives the same tables."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from subprocess import Popen
+
+import pytest
+import toy
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
+def wait_until(reached: Callable[[], bool], process: Popen[bytes]) -> None:
+    while not reached():
+        assert process.poll() is None, "the workflow ended before it was killed"
+        time.sleep(0.001)
+
+
+def lines(journal: Path) -> int:
+    return journal.read_bytes().count(b"\n")
+
+
+def half_done(results: Path) -> set[str]:
+    """Shards of which some chunks are written, but not all."""
+    journals = [path for path in results.glob("features/*.journal") if lines(path) > 1]
+    return {path.stem for path in journals if not path.with_suffix(".zarr").joinpath("zarr.json").exists()}
+
+
+def contents(results: Path) -> dict[str, bytes]:
+    """All files that hold results, by their paths."""
+    files = [*results.rglob("*.parquet"), *results.glob("*.json"), *results.glob("shards/*.json")]
+    files += [path for path in results.rglob("*.zarr/**/*") if path.is_file()]
+    return {str(path.relative_to(results)): path.read_bytes() for path in files}
+
+
+def test_killed_and_run_again(base, tmp_path, run, start):
+    folder = toy.write(tmp_path / "killed")
+    results = folder / "results/toy"
+    # The journals of the shards grow by a line a chunk: 5 shards of about 4 chunks each.
+    chunks = sorted(Random(5).sample(range(4, 24), 3))
+    moments = [
+        (signal.SIGKILL, lambda: (results / "manifest.parquet").exists()),
+        *(
+            (number, lambda n=n: sum(map(lines, results.glob("features/*.journal"))) >= n)
+            for number, n in zip((signal.SIGKILL, signal.SIGKILL, signal.SIGINT), chunks, strict=True)
+        ),
+        (signal.SIGKILL, lambda: (results / "welch.zarr").exists()),
+    ]
+    resumed = set()
+    for number, reached in moments:
+        with start(folder) as process:
+            wait_until(reached, process)
+            os.killpg(process.pid, number)
+        assert process.returncode != 0
+        resumed |= half_done(results)
+        if number == signal.SIGKILL:  # an interrupted Snakemake takes its lock away itself
+            assert run(folder, "--unlock").code == 0
+    outcome = run(folder)
+    assert outcome.code == 0, outcome.output
+    assert resumed
+    for shard in resumed:
+        stats = json.loads((results / f"features/{shard}.stats.json").read_text(encoding="utf-8"))
+        assert stats["images_resumed"] > 0
+    assert contents(results) == contents(base / "results/toy")
