@@ -137,9 +137,7 @@ def test_an_id_goes_before_a_name_and_a_whole_name_before_a_part():
 
 
 def test_ambiguous_part_lists_the_candidates():
-    with pytest.raises(
-        LabelsimError, match=r"2 classes.*crane bird \[n02012849\], construction crane \[n03126707\]"
-    ):
+    with pytest.raises(LabelsimError, match=r"2 classes.*crane bird \[n02012849\], construction crane \[n03126707\]"):
         find_class("crane", IDS, NAMES)
 
 

@@ -200,9 +200,7 @@ def test_source_that_is_a_file_is_an_error(tmp_path):
 
 def test_no_class_folders_is_an_error(tmp_path):
     write(tmp_path / "notes.txt")
-    with pytest.raises(
-        LabelsimError, match=r"holds no class folders\. Expected is one folder a class"
-    ) as error:
+    with pytest.raises(LabelsimError, match=r"holds no class folders\. Expected is one folder a class") as error:
         open_source(tmp_path, "folder").list()
     assert "images directly in it" not in str(error.value)
 

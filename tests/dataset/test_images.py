@@ -71,9 +71,7 @@ READABLE = {
 
 
 @pytest.mark.parametrize("name", READABLE)
-@pytest.mark.filterwarnings(
-    "ignore::UserWarning:PIL"
-)  # the oracle's: ours are silenced, as another test shows
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # the oracle's: ours are silenced, as another test shows
 def test_pixels_are_those_of_torchvisions_loader(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(READABLE[name])
@@ -149,9 +147,7 @@ def test_truncated(name):
     data = READABLE[name]
     reasons = []
     for _ in range(2):
-        with pytest.raises(
-            ImageError, match=r"^truncated or damaged: |^not an image that Pillow reads$"
-        ) as error:
+        with pytest.raises(ImageError, match=r"^truncated or damaged: |^not an image that Pillow reads$") as error:
             decode(data[: len(data) * 2 // 3])
         reasons.append(str(error.value))
     assert reasons[0] == reasons[1]
@@ -265,9 +261,7 @@ def test_what_a_transform_does_wrong_is_a_reason(dataset, transform, reason):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.float16])
 def test_pixels_are_cast_to_float32(dataset, dtype):
-    pixels, reason = only(
-        dataset({"a.png": READABLE["grey.png"]}, lambda image: torch.full(SHAPE, 3, dtype=dtype))
-    )
+    pixels, reason = only(dataset({"a.png": READABLE["grey.png"]}, lambda image: torch.full(SHAPE, 3, dtype=dtype)))
     assert reason == ""
     assert torch.equal(pixels, torch.full(SHAPE, 3.0))
 

@@ -94,7 +94,7 @@ def test_rest_of_each_class():
     actual = rest(of_groups(samples, classes, 5))
     for index in range(5):
         expected = plain(samples[classes != index], np.zeros((classes != index).sum(), dtype=int), 1)
-        assert_close(actual[index : index + 1], expected)
+        assert_close(actual.at(slice(index, index + 1)), expected)
 
 
 def test_rest_does_not_cancel_when_one_class_holds_nearly_all_samples():

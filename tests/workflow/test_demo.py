@@ -43,9 +43,7 @@ def test_every_digit_has_all_the_others_as_neighbors(demo):
     for method in ("welch", "hidden", "gap"):
         for digit in range(10):
             found = [
-                row
-                for row in rows
-                if (row["method"], row["group"], row["class_name"]) == (method, "all", str(digit))
+                row for row in rows if (row["method"], row["group"], row["class_name"]) == (method, "all", str(digit))
             ]
             assert [row["rank"] for row in found] == list(range(1, 10))
             assert {row["neighbor_index"] for row in found} == set(range(10)) - {digit}

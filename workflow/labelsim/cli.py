@@ -77,6 +77,8 @@ def top(
         index = find_class(query, known["class_id"], known["class_name"])
         rows = table.filter((field("class_index") == index) & field("group").isin([group, "all"])).to_pylist()
         _console().print(_top_table(_label(known, index), rows, methods, group, k))
+        if k > (most := max((row["rank"] for row in rows), default=k)):
+            _console().print(f"note: the run holds {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
 

@@ -52,6 +52,8 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     # jsonschema tells of every missing key apart, but with all of them: hence the dict, none twice.
     _raise(list(dict.fromkeys(message for error in _errors(given) for message in _messages(error))))
     config: dict[str, Any] = _filled(given, _schema())
+    config["dataset"] = {key: _expanded(value) for key, value in config["dataset"].items()}
+    config["model"] = {key: _expanded(value) for key, value in config["model"].items()}
     return config
 
 
@@ -167,11 +169,12 @@ def _expected(schema: Mapping[str, Any]) -> str:
     limits = {
         "minimum": "at least",
         "maximum": "at most",
-        "pattern": "like",
         "minItems": "entries: at least",
         "minLength": "characters: at least",
     }
     notes = [f"{limit} {schema[name]}" for name, limit in limits.items() if name in schema]
+    if "examples" in schema:
+        notes.append(f"such as {', '.join(schema['examples'])}")
     if schema.get("uniqueItems"):
         notes.append("none twice")
     return f"{text} ({', '.join(notes)})" if notes else text
@@ -181,6 +184,11 @@ def _filled(given: Any, schema: Mapping[str, Any]) -> Any:
     if "properties" not in schema:
         return copy.deepcopy(given)
     return {key: _filled(given.get(key, sub.get("default")), sub) for key, sub in schema["properties"].items()}
+
+
+def _expanded(value: Any) -> Any:
+    """A path below ~ as one below the user's home; every other value as it is."""
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator[str]:

@@ -135,9 +135,16 @@ class Writer:
             Index of the chunk along each dimension.
         values : array
             Of the shape of the chunk, cut off at the array's end.
+
+        Raises
+        ------
+        RuntimeError
+            If the values are of another shape: a fault in the calling code.
         """
         spec = self._specs[name]
         values = np.asarray(values, dtype=None if spec.dtype == "str" else spec.dtype)
+        if values.shape != tuple(part.stop - part.start for part in spec.region(key)):
+            raise RuntimeError(f"{self._path}: {name} {tuple(key)}: a chunk of shape {values.shape} does not fit")
         self._arrays[name][spec.region(key)] = values
         chunk = _chunk_name(name, key)
         _sync(self._path / chunk)

@@ -156,9 +156,7 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
         candidates = _some([f"{names[index]} [{ids[index]}]" for index in found])
         raise LabelsimError(f"{query!r} may mean {len(found)} classes; give the id of one: {candidates}")
     near = [names[folded.index(name)] for name in get_close_matches(wanted, folded, n=5)]
-    hint = (
-        f"did you mean: {', '.join(near)}?" if near else "give a class's id, its name, or a part of its name."
-    )
+    hint = f"did you mean: {', '.join(near)}?" if near else "give a class's id, its name, or a part of its name."
     raise LabelsimError(f"no class is called {query!r}; {hint}")
 
 

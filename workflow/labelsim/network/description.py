@@ -54,5 +54,8 @@ def describe(built: Network, probes: Probes) -> dict[str, Any]:
 def _text(transform: object) -> str:
     """A transform's own description; where it has none, where it is defined."""
     if inspect.isfunction(transform):
-        return f"{transform.__module__}.{transform.__qualname__}"
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
+        text = f"{transform.__module__}.{transform.__qualname__}"
+    else:
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
+    # A module loaded from a file is named after the file's bytes; its code counts, in `sources`, not its comments.
+    return re.sub(r"\b_labelsim_(\w+?)_[0-9a-f]{16}\b", r"\1", text)

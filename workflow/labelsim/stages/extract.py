@@ -299,26 +299,27 @@ def _reject_table(rows: pa.Table, rejects: Mapping[int, Sequence[Sequence[Any]]]
 def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
     computed = figures.images - figures.resumed
     busy = figures.waiting + figures.computing
-    summary = {
+    rate = computed / busy if busy else 0.0
+    waiting = figures.waiting / busy if busy else 0.0
+    logger.info(
+        "%s images computed, %.1f a second; %.0f %% of the time spent waiting for data; %d rejected",
+        f"{computed:,}",
+        rate,
+        100 * waiting,
+        figures.rejected,
+    )
+    return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "images": figures.images,
         "images_resumed": figures.resumed,
         "images_rejected": figures.rejected,
-        "images_per_second": round(computed / busy, 2) if busy else 0.0,
-        "waiting_share": round(figures.waiting / busy, 4) if busy else 0.0,
+        "images_per_second": round(rate, 2),
+        "waiting_share": round(waiting, 4),
         "seconds": round(figures.total, 2),
         "seconds_waiting_for_images": round(figures.waiting, 2),
         "seconds_in_network": round(figures.computing, 2),
         "seconds_writing": round(figures.writing, 2),
     }
-    logger.info(
-        "%s images computed, %.1f a second; %.0f %% of the time spent waiting for data; %d rejected",
-        f"{computed:,}",
-        summary["images_per_second"],
-        100 * summary["waiting_share"],
-        figures.rejected,
-    )
-    return summary
 
 
 class _Progress:

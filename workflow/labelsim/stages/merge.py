@@ -99,10 +99,8 @@ def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], nam
             continue
         # Both are sorted by class: the classes inside the block stand side by side in the shard.
         part = load_moments(dataset, name, **{"class": slice(inside[0], inside[-1] + 1)})
-        at = member[inside] - block.start
-        merged = merge(result[:, at], part)
-        for target, values in zip(result, merged, strict=True):
-            target[:, at] = values
+        at = (slice(None), member[inside] - block.start)
+        result.put(at, merge(result.at(at), part))
     return result
 
 

@@ -75,13 +75,14 @@ def moments(features: Path, network: Path, index: Path | None, classes: str, out
 def _add(moments: Moments, samples: NDArray[np.floating], groups: NDArray[np.int64]) -> None:
     """Merge samples into the moments of their groups, in place."""
     present, member = np.unique(groups, return_inverse=True)
-    merged = merge(moments[present], of_groups(samples, member, len(present)))
-    for target, values in zip(moments, merged, strict=True):
-        target[present] = values
+    moments.put(present, merge(moments.at(present), of_groups(samples, member, len(present))))
 
 
 def _by_fold(moments: Moments) -> Moments:
-    return Moments(*(values.reshape(FOLDS, -1, *values.shape[1:]) for values in moments))
+    """Moments of groups numbered by fold and class as moments of (fold, class)."""
+    shape = (FOLDS, -1)
+    width = moments.mean.shape[1]
+    return Moments(moments.count.reshape(shape), moments.mean.reshape(*shape, width), moments.m2.reshape(*shape, width))
 
 
 def _expected(present: Sequence[str], classes: str, network: Path, index: Path | None) -> NDArray[np.int64]:

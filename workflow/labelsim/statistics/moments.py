@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["Moments", "empty", "merge", "of_groups", "rest", "total"]
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Moments of groups of samples; G stands for any leading axes (classes, folds and classes, …).
 
     Attributes
@@ -27,9 +30,16 @@ class Moments(NamedTuple):
     mean: NDArray[np.float64]
     m2: NDArray[np.float64]
 
-    def __getitem__(self, index: object) -> Moments:  # type: ignore[override]
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter((self.count, self.mean, self.m2))
+
+    def at(self, index: Any) -> Moments:
         """Moments of the groups that `index` selects along the leading axes."""
-        return Moments(self.count[index], self.mean[index], self.m2[index])  # type: ignore[index]
+        return Moments(self.count[index], self.mean[index], self.m2[index])
+
+    def put(self, index: Any, moments: Moments) -> None:
+        """Replace the moments of the groups that `index` selects, in place."""
+        self.count[index], self.mean[index], self.m2[index] = moments
 
     def variance(self) -> NDArray[np.float64]:
         """Unbiased variance, (G, D) float64; NaN for groups of fewer than two samples."""
@@ -112,14 +122,11 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(count, a.mean + shift, a.m2 + b.m2 + cross)
 
 
-def total(moments: Moments, axis: int = 0) -> Moments:
-    """Moments of all groups along a leading axis taken together, merged in their order."""
-    groups = np.moveaxis(moments.count, axis, 0)
-    mean = np.moveaxis(moments.mean, axis, 0)
-    m2 = np.moveaxis(moments.m2, axis, 0)
-    result = Moments(groups[0], mean[0], m2[0])
-    for index in range(1, len(groups)):
-        result = merge(result, Moments(groups[index], mean[index], m2[index]))
+def total(moments: Moments) -> Moments:
+    """Moments of all groups along the first axis taken together, merged in their order."""
+    result = moments.at(0)
+    for index in range(1, len(moments.count)):
+        result = merge(result, moments.at(index))
     return result
 
 
@@ -144,10 +151,10 @@ def rest(moments: Moments) -> Moments:
     after = empty((classes,), dimension)
     following = empty((), dimension)
     for index in range(classes - 1, -1, -1):
-        after.count[index], after.mean[index], after.m2[index] = following
-        following = merge(moments[index], following)
+        after.put(index, following)
+        following = merge(moments.at(index), following)
     preceding = empty((), dimension)
     for index in range(classes):
-        after.count[index], after.mean[index], after.m2[index] = merge(preceding, after[index])
-        preceding = merge(preceding, moments[index])
+        after.put(index, merge(preceding, after.at(index)))
+        preceding = merge(preceding, moments.at(index))
     return after

@@ -78,4 +78,4 @@ def usable_channels(t: NDArray[np.float64]) -> NDArray[np.bool_]:
         False for a channel to be left out of every class's vector.
     """
     tested = ~np.isnan(t).all(axis=1)
-    return np.isfinite(t[tested]).all(axis=0)
+    return np.all(np.isfinite(t[tested]), axis=0)
