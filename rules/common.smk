@@ -5,7 +5,7 @@
 
 def index(wildcards):
     checkpoints.network.get()
-    return checkpoints.shard.get().output[0]
+    return checkpoints.shard.get().output.index
 
 
 def network(wildcards):
@@ -24,5 +24,5 @@ def shard_rejects(wildcards):
     return [RUN.rejects(shard) for shard in shards(wildcards)]
 
 
-def class_index(wildcards):
-    return index(wildcards) if config["model"]["classes"] == "dataset" else []
+def class_ids(wildcards):
+    return checkpoints.shard.get().output.class_ids if config["model"]["classes"] == "dataset" else []

@@ -20,7 +20,8 @@ checkpoint shard:
     input:
         RUN.manifest,
     output:
-        RUN.index,
+        index=RUN.index,
+        class_ids=RUN.class_ids,
     log:
         RUN.log("shard"),
     conda:

@@ -2,7 +2,7 @@ rule moments:
     input:
         features=committed(RUN.features("{shard}")),
         network=network,
-        index=class_index,
+        class_ids=class_ids,
     output:
         committed(RUN.shard_moments("{shard}")),
     log:

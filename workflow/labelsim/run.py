@@ -37,6 +37,7 @@ class Paths:
     network = property(lambda self: f"{self.root}/network.json")
     shard_folder = property(lambda self: f"{self.root}/shards")
     index = property(lambda self: f"{self.root}/shards/index.json")
+    class_ids = property(lambda self: f"{self.root}/shards/classes.json")
     moments = property(lambda self: f"{self.root}/moments.zarr")
     welch = property(lambda self: f"{self.root}/welch.zarr")
     similarity = property(lambda self: f"{self.root}/similarity.zarr")

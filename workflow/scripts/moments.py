@@ -3,13 +3,13 @@ from pathlib import Path
 from labelsim.log import job_log
 from labelsim.stages.moments import moments
 
-index = snakemake.input.get("index")
+class_ids = snakemake.input.get("class_ids")
 
 with job_log(snakemake.log[0]):
     moments(
         Path(snakemake.input.features).parent,
         Path(snakemake.input.network),
-        Path(index) if index else None,
+        Path(class_ids) if class_ids else None,
         snakemake.config["model"]["classes"],
         Path(snakemake.output[0]).parent,
     )

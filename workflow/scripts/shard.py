@@ -10,5 +10,6 @@ with job_log(snakemake.log[0]):
         Path(snakemake.input[0]),
         config["extract"]["images_per_shard"],
         config["dataset"]["class_names"],
-        Path(snakemake.output[0]),
+        Path(snakemake.output.index),
+        Path(snakemake.output.class_ids),
     )

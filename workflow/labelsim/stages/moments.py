@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 FOLDS = 8
 
 
-def moments(features: Path, network: Path, index: Path | None, classes: str, output: Path) -> None:
+def moments(features: Path, network: Path, class_ids: Path | None, classes: str, output: Path) -> None:
     """Write the moments of one shard, for the classes that are in it.
 
     Parameters
@@ -33,8 +33,8 @@ def moments(features: Path, network: Path, index: Path | None, classes: str, out
         The shard's store, as `extract` wrote it.
     network : Path
         As the stage `network` wrote it.
-    index : Path or None
-        As the stage `shard` wrote it; needed where the outputs stand for the dataset's classes.
+    class_ids : Path or None
+        As the stage `shard` wrote them; needed where the outputs stand for the dataset's classes.
     classes : str
         The configuration's `model.classes`.
     output : Path
@@ -45,7 +45,7 @@ def moments(features: Path, network: Path, index: Path | None, classes: str, out
     present, member = np.unique(load(dataset, "class_id").astype(object), return_inverse=True)
     fold = folds(load(dataset, "sample_id").tolist(), FOLDS)
     groups = fold.astype(np.int64) * len(present) + member
-    expected = _expected(present.tolist(), classes, network, index)
+    expected = _expected(present.tolist(), classes, network, class_ids)
     widths = {name: dataset[name].shape[1] for name in ("gap", "hidden")}
     sums = {name: empty((FOLDS * len(present),), width) for name, width in widths.items()}
     right = np.zeros(len(present), dtype=np.int64)
@@ -85,10 +85,10 @@ def _by_fold(moments: Moments) -> Moments:
     return Moments(moments.count.reshape(shape), moments.mean.reshape(*shape, width), moments.m2.reshape(*shape, width))
 
 
-def _expected(present: Sequence[str], classes: str, network: Path, index: Path | None) -> NDArray[np.int64]:
+def _expected(present: Sequence[str], classes: str, network: Path, class_ids: Path | None) -> NDArray[np.int64]:
     """The output that stands for each class of the shard; -1 where none is known to."""
     description = json.loads(network.read_text(encoding="utf-8"))
-    labels = _labels(classes, description["labels"], index)
+    labels = _labels(classes, description["labels"], class_ids)
     if labels is not None and len(labels) != description["outputs"]:
         raise LabelsimError(
             f"model.classes: {classes} gives {len(labels):,} classes, but the network has "
@@ -98,10 +98,11 @@ def _expected(present: Sequence[str], classes: str, network: Path, index: Path |
     return np.array([output.get(id_, -1) for id_ in present], dtype=np.int64)
 
 
-def _labels(classes: str, own: list[str] | None, index: Path | None) -> list[str] | None:
+def _labels(classes: str, own: list[str] | None, class_ids: Path | None) -> list[str] | None:
     """Class id of each output of the network; None where nothing is known of them."""
     if classes == "auto":
         return own
-    if index is not None:
-        return [entry["id"] for entry in json.loads(index.read_text(encoding="utf-8"))["classes"]]
+    if class_ids is not None:
+        found: list[str] = json.loads(class_ids.read_text(encoding="utf-8"))
+        return found
     return list(read_class_table(Path(classes)))

@@ -19,8 +19,8 @@ __all__ = ["shard"]
 logger = logging.getLogger(__name__)
 
 
-def shard(manifest: Path, images_per_shard: int, names: str, index: Path) -> None:
-    """Write a table for every shard that is not there yet, and the index of all.
+def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_ids: Path) -> None:
+    """Write a table for every shard that is not there yet, the index of all, and the list of class ids.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path) -> Non
         The JSON file to write: `digest` of the dataset, `classes` (id and name, in the order of the class
         index), `shards` (name, number of images, first and last class, in the order of the manifest),
         `images` and `skipped`. The shards' tables are written beside it.
+    class_ids : Path
+        The JSON file to write with the ids of the classes alone: an added image leaves it as it is.
     """
     samples = read_table(manifest)
     metadata = read_metadata(samples)
@@ -46,6 +48,7 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path) -> Non
             write_table(samples.slice(start, stop - start), path, {})
             new += 1
     logger.info("%d shards, %d of them new", len(shards), new)
+    write_json(class_ids, ids)
     labels = class_names(ids, None if names == "auto" else Path(names))
     write_json(
         index,
