@@ -97,7 +97,7 @@ def config() -> dict:
         "store": {"rows_per_chunk": 8},
         "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
         "neighbors": {"k": 5},
-        "report": {"classes": ["red fox", "tench"]},
+        "report": {"classes": ["tench"]},
     }
 
 

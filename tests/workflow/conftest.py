@@ -38,8 +38,9 @@ def command(folder: Path, *options: str) -> list[str]:
     config = folder / "config.yaml"
     chosen = ["--configfile", str(config)] if config.exists() else []
     snakefile = str(REPOSITORY / "Snakefile")
-    arguments = ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2", *options]
-    return [sys.executable, "-m", "snakemake", *arguments]
+    arguments = ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2"]
+    # One thread a job: two shards are extracted at a time.
+    return [sys.executable, "-m", "snakemake", *arguments, "--set-threads", "extract=1", *options]
 
 
 def snakemake(folder: Path, *options: str) -> Outcome:

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
-FIGURES = ["class_figure red-fox", "class_figure tench"]
+FIGURES = ["class_figure tench"]
 HEATMAPS = ["heatmap gap", "heatmap hidden", "heatmap welch"]
 AFTER_MERGE = [*FIGURES, *HEATMAPS, "neighbors", "similarity", "welch"]
 
@@ -43,7 +43,7 @@ def test_second_run_has_nothing_to_do(copy, run):
     ("section", "values", "jobs"),
     [
         ("neighbors", {"k": 3}, [*FIGURES, "neighbors"]),
-        ("report", {"classes": ["red fox", "tench", "plum"]}, ["class_figure plum"]),
+        ("report", {"classes": ["tench", "red fox"]}, ["class_figure red-fox"]),
         ("similarity", {"layer_groups": {"first": ["conv1"]}}, [*FIGURES, *HEATMAPS, "neighbors", "similarity"]),
         ("extract", {"max_reject_fraction": 0.5}, [*AFTER_MERGE, "merge"]),
         # These change no number.
@@ -100,11 +100,9 @@ def test_same_images_are_not_extracted_again(copy, run):
     for path in (copy / "images").rglob("*.png"):
         os.utime(path)
     assert run(copy, "--dry-run").jobs == []
-    outcome = run(copy, "--forcerun", "scan")
+    outcome = run(copy, "--forcerun", "scan", "--until", "merge")
     assert outcome.code == 0
-    rules = {job.split()[0] for job in outcome.jobs}
-    assert {"scan", "shard"} <= rules
-    assert rules.isdisjoint({"network", "extract", "moments", "merge"})
+    assert outcome.jobs == ["scan", "shard"]
 
 
 def test_too_many_rejects_fail_after_everything_is_written(copy, run):
@@ -123,7 +121,7 @@ def test_too_many_rejects_fail_after_everything_is_written(copy, run):
     assert sorted(rejected) == sorted(toy.REJECTS)
     assert len(list(results.glob("features/*.zarr/zarr.json"))) == len(shards(copy))
     change(copy, "extract", max_reject_fraction=0.06)
-    outcome = run(copy)
+    outcome = run(copy, "--until", "merge")
     assert outcome.code == 0
-    assert "merge" in outcome.jobs
-    assert set(outcome.jobs) <= {"merge", *AFTER_MERGE}
+    assert outcome.jobs == ["merge"]
+    assert set(run(copy, "--dry-run").jobs) <= set(AFTER_MERGE)

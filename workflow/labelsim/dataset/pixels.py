@@ -61,6 +61,8 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
             data = self.source.read(row)
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror or first_line(error)}") from error
+        if row["bytes"] and len(data) != row["bytes"]:
+            raise ImageError(f"changed since the scan: {len(data)} bytes where there were {row['bytes']}")
         image = decode(data)
         try:
             pixels = self.transform(image)
