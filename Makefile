@@ -21,7 +21,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python benchmarks/welch.py
 
 clean:
 	rm -rf results .snakemake .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -17,6 +17,7 @@ REJECTS = {
 }
 
 LAYERS = {"conv1": 6, "conv2": 8, "conv3": 10}
+DEAD = 9  # position of the channel that never fires
 NETWORK = """
 from collections import OrderedDict
 
@@ -37,14 +38,15 @@ def network():
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.4, generator=generator)
     with torch.no_grad():
-        network.conv2.bias[3] = -100.0  # a channel that never fires
+        network.conv2.bias[3] = -1000.0  # a channel that never fires
         for i in (1, 2, 3):
             network.get_submodule(f"norm{i}").running_mean.normal_(generator=generator)
     return network
 
 
 def transform():
-    return v2.Compose([v2.Resize((24, 24)), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+    tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose([v2.Resize((24, 24)), *tensor, v2.Normalize([0.5] * 3, [0.25] * 3)])
 """
 
 
@@ -93,7 +95,7 @@ def config() -> dict:
             "classes": "dataset",
             "transform": "network.py:transform",
         },
-        "extract": {"images_per_shard": 40, "batch_size": 8, "workers": 0, "max_reject_fraction": 0.05},
+        "extract": {"images_per_shard": 60, "batch_size": 8, "workers": 0, "max_reject_fraction": 0.05},
         "store": {"rows_per_chunk": 8},
         "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
         "neighbors": {"k": 5},

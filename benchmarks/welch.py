@@ -67,7 +67,7 @@ def main() -> None:
         "scipy": scipy.__version__,
     }
     environment = f"{platform.machine()}-{os.cpu_count()}cores-python{platform.python_version()}"
-    path = Path(__file__).parent / "results" / f"statistics-{environment}.csv"
+    path = Path(__file__).parent / "results" / f"welch-{environment}.csv"
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, row)

@@ -1,0 +1,72 @@
+"""How the work is cut changes no result."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+from pyarrow import parquet
+
+from labelsim.config import load
+from labelsim.provenance import identity
+from labelsim.run import Paths
+from labelsim.stages.extract import extract
+from labelsim.stages.merge import merge_shards
+from labelsim.stages.moments import moments
+from labelsim.stages.neighbors import neighbor_tables
+from labelsim.stages.network import network
+from labelsim.stages.scan import scan
+from labelsim.stages.shard import shard
+from labelsim.stages.similarity import similarities
+from labelsim.stages.welch import welch_statistics
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
+def run_stages(config: dict) -> Paths:
+    """Call one stage after the other, as the rules do, in the current folder."""
+    run = Paths(f"results/{config['run']}")
+    path = {name: Path(getattr(run, name)) for name in dir(run) if isinstance(getattr(run, name), str) and name[0] != "_"}
+    scan(config["dataset"], path["manifest"])
+    shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"], path["class_ids"])
+    network(config["model"], config["probe"], identity("network", config), path["network"])
+    names = [entry["name"] for entry in json.loads(path["index"].read_text(encoding="utf-8"))["shards"]]
+    for name in names:
+        features, rejects, stats = (Path(find(name)) for find in (run.features, run.rejects, run.stats))
+        extract(Path(run.shard(name)), path["network"], features, rejects, stats, config, code="", threads=1)
+        moments(features, path["network"], path["class_ids"], "dataset", Path(run.shard_moments(name)))
+    parts = [Path(run.shard_moments(name)) for name in names]
+    merge_shards(parts, [Path(run.rejects(name)) for name in names], path["index"], 1.0, path["moments"])
+    welch_statistics(path["moments"], path["welch"])
+    methods, groups = config["similarity"]["methods"], config["similarity"]["layer_groups"]
+    similarities(path["moments"], path["welch"], methods, groups, path["similarity"])
+    neighbor_tables(
+        path["similarity"], path["moments"], path["network"], config, "", path["neighbors"], path["classes"]
+    )
+    return run
+
+
+# Workers are forked, which Python 3.12 warns of where there are threads.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("shards", "images_per_shard", "batch_size", "workers", "rows_per_chunk"), [(1, 300, 7, 2, 50), (None, 8, 64, 0, 1)]
+)
+def test_results_do_not_depend_on_how_the_work_is_cut(
+    base, tmp_path, monkeypatch, shards, images_per_shard, batch_size, workers, rows_per_chunk
+):
+    for name in ("images", "network.py"):
+        (tmp_path / name).symlink_to(base / name)
+    monkeypatch.chdir(tmp_path)
+    config = load(toy.config())
+    config["extract"] |= {"images_per_shard": images_per_shard, "batch_size": batch_size, "workers": workers}
+    config["store"]["rows_per_chunk"] = rows_per_chunk
+    found = run_stages(config)
+    expected = Paths(str(base / "results/toy"))
+    count = len(list(Path(found.root).glob("features/*.zarr")))
+    assert count == shards if shards else count > 15
+    table, other = (parquet.read_table(run.neighbors) for run in (expected, found))
+    assert table.drop_columns("similarity").equals(other.drop_columns("similarity"))
+    # Asked for; a batch of another size is summed in another order, in float32.
+    np.testing.assert_allclose(table["similarity"], other["similarity"], rtol=0, atol=1e-5)
+    assert parquet.read_table(expected.classes).equals(parquet.read_table(found.classes))
