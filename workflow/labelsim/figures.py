@@ -3,42 +3,28 @@
 Figures are laid out in inches and made without pyplot (no global state, no window).
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from PIL import Image
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
+from labelsim.lettering import DARK, DPI, draw_text, drawable, fit, font_of_size, shorten, text_height, text_width
+
 __all__ = ["ROW_LABELS", "Neighbor", "Row", "heatmap_figure", "neighbors_figure", "save"]
 
 ROW_LABELS = {"welch": "S · Welch statistic", "hidden": "H · hidden state", "gap": "P · pure GAP"}
 
-DPI = 150
-DARK, GREY, PALE = "0.1", "0.4", "0.9"
-LINE_HEIGHT = 1.15  # of the type's size
-MAX_SHRINKING = 0.75  # of the type's size, where a text is long
-MORE_FONTS = (
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Noto Sans JP",
-    "Hiragino Sans",
-    "Yu Gothic",
-    "Noto Sans",
-)
+GREY, PALE = "0.4", "0.9"
 
 # The neighbours' figure; lengths in inches.
 MARGIN, GAP = 0.2, 0.12
@@ -120,12 +106,12 @@ def neighbors_figure(class_name: str, class_image: Image.Image | None, rows: Seq
     for row in rows:
         bottom = _draw_row(axes, row, left, bottom) + 2 * GAP
 
-    name, font = _fit(class_name, CLASS_SIDE, max_lines=4, points=13)
-    class_height = CLASS_SIDE + GAP + _height(name, font)
+    name, font = fit(class_name, CLASS_SIDE, max_lines=4, points=13)
+    class_height = CLASS_SIDE + GAP + text_height(name, font)
     height = max(bottom - 2 * GAP, MARGIN + class_height) + MARGIN
     top = (height - class_height) / 2
     _draw_image(axes, class_image, MARGIN, top, CLASS_SIDE)
-    _draw_text(axes, MARGIN + CLASS_SIDE / 2, top + CLASS_SIDE + GAP, name, font)
+    draw_text(axes, MARGIN + CLASS_SIDE / 2, top + CLASS_SIDE + GAP, name, font)
 
     cells = max((min(len(row.neighbors), PER_LINE) or REASON_CELLS for row in rows), default=0)
     _set_size(figure, axes, left + cells * (CELL_SIDE + GAP) - GAP + MARGIN, height)
@@ -189,11 +175,11 @@ def save(figure: Figure, path: Path) -> None:
 def _draw_row(axes: Axes, row: Row, left: float, top: float) -> float:
     """Draw a method's label and neighbours; return where they end."""
     height = CELL_SIDE if row.neighbors else CELL_SIDE / 2
-    label, font = _fit(row.label, LABEL_WIDTH, max_lines=4, points=10)
-    _draw_text(axes, left - GAP, top + (height - _height(label, font)) / 2, label, font, ha="right")
+    label, font = fit(row.label, LABEL_WIDTH, max_lines=4, points=10)
+    draw_text(axes, left - GAP, top + (height - text_height(label, font)) / 2, label, font, ha="right")
     if not row.neighbors:
-        reason, font = _fit(row.reason, REASON_CELLS * CELL_SIDE, max_lines=3, points=9)
-        _draw_text(axes, left, top + (height - _height(reason, font)) / 2, reason, font, ha="left", color=GREY)
+        reason, font = fit(row.reason, REASON_CELLS * CELL_SIDE, max_lines=3, points=9)
+        draw_text(axes, left, top + (height - text_height(reason, font)) / 2, reason, font, ha="left", color=GREY)
         return top + height
     for start in range(0, len(row.neighbors), PER_LINE):
         top = _draw_line(axes, row.neighbors[start : start + PER_LINE], left, top) + GAP
@@ -207,9 +193,9 @@ def _draw_line(axes: Axes, neighbors: Sequence[Neighbor], left: float, top: floa
         _draw_image(axes, neighbor.image, left, top, CELL_SIDE)
         middle, y = left + CELL_SIDE / 2, top + CELL_SIDE + GAP / 3
         for text, color in ((neighbor.name, DARK), (f"{neighbor.similarity:.3f}", GREY)):
-            lines, font = _fit(text, CELL_SIDE, max_lines=4, points=8)
-            _draw_text(axes, middle, y, lines, font, color=color)
-            y += _height(lines, font)
+            lines, font = fit(text, CELL_SIDE, max_lines=4, points=8)
+            draw_text(axes, middle, y, lines, font, color=color)
+            y += text_height(lines, font)
         bottom = max(bottom, y)
         left += CELL_SIDE + GAP
     return bottom
@@ -219,8 +205,8 @@ def _draw_image(axes: Axes, image: Image.Image | None, left: float, top: float, 
     """Draw an image's central square, or a grey box."""
     if image is None:
         axes.add_patch(Rectangle((left, top), side, side, color=PALE))
-        text, font = _fit("no image", side, max_lines=1, points=8)
-        _draw_text(axes, left + side / 2, top + (side - _height(text, font)) / 2, text, font, color=GREY)
+        text, font = fit("no image", side, max_lines=1, points=8)
+        draw_text(axes, left + side / 2, top + (side - text_height(text, font)) / 2, text, font, color=GREY)
         return
     square = _square(image, round(side * DPI))
     extent = (left, left + side, top + side, top)
@@ -271,21 +257,24 @@ def _draw_heatmap(matrix: np.ndarray, tree: np.ndarray, labels: Sequence[str] | 
     """Draw an ordered matrix, with labels and the tree where the classes are few enough."""
     count = len(matrix)
     side = float(np.clip(LABELLED_CELL * count, *MATRIX_SIDE)) if labels else MATRIX_SIDE[1]
-    tick_font = _font(min(9, 0.75 * 72 * side / count))
-    texts = [_shorten(_drawable(label), MAX_TICK_LABEL, tick_font) for label in labels or ()]
-    margin = MARGIN + GAP + max((_width(text, tick_font) for text in texts), default=_font(10).get_size() / 72)
+    tick_font = font_of_size(min(9, 0.75 * 72 * side / count))
+    texts = [shorten(drawable(label), MAX_TICK_LABEL, tick_font) for label in labels or ()]
+    tick_room = max((text_width(text, tick_font) for text in texts), default=10 / 72)
+    margin = MARGIN + GAP + tick_room
+        MARGIN + GAP + max((text_width(text, tick_font) for text in texts), default=font_of_size(10).get_size() / 72)
+    )
     tree_height = TREE_HEIGHT if labels else 0.0
-    heading, heading_font = _fit(title, side + BAR_ROOM, max_lines=3, points=12)
-    subheading, note_font = _fit(note, side + BAR_ROOM, max_lines=2, points=9)
-    heading_height = _height(heading, heading_font) + _height(subheading, note_font) + GAP
+    heading, heading_font = fit(title, side + BAR_ROOM, max_lines=3, points=12)
+    subheading, note_font = fit(note, side + BAR_ROOM, max_lines=2, points=9)
+    heading_height = text_height(heading, heading_font) + text_height(subheading, note_font) + GAP
 
     figure = Figure(dpi=DPI)
     page = _page(figure)
     top = MARGIN + heading_height + tree_height
     width, height = margin + side + BAR_ROOM, top + side + margin
     _set_size(figure, page, width, height)
-    _draw_text(page, margin, MARGIN, heading, heading_font, ha="left")
-    _draw_text(page, margin, MARGIN + _height(heading, heading_font), subheading, note_font, ha="left", color=GREY)
+    draw_text(page, margin, MARGIN, heading, heading_font, ha="left")
+    draw_text(page, margin, MARGIN + text_height(heading, heading_font), subheading, note_font, ha="left", color=GREY)
 
     axes = _place(figure, margin, top, side, side)
     cmap, low, high = _colors(matrix)
@@ -298,9 +287,9 @@ def _draw_heatmap(matrix: np.ndarray, tree: np.ndarray, labels: Sequence[str] | 
         _draw_tree(_place(figure, margin, top - tree_height, side, tree_height), tree)
     else:
         axes.set(xticks=[], yticks=[])
-        axes.set_xlabel(f"{count:,} classes, in the order of their clustering", fontproperties=_font(10))
+        axes.set_xlabel(f"{count:,} classes, in the order of their clustering", fontproperties=font_of_size(10))
     bar = figure.colorbar(image, cax=_place(figure, margin + side + 0.15, top, 0.15, side), extend="both")
-    bar.set_label("cosine similarity", fontproperties=_font(10))
+    bar.set_label("cosine similarity", fontproperties=font_of_size(10))
     return figure
 
 
@@ -322,9 +311,9 @@ def _sentence_figure(title: str, *sentences: str) -> Figure:
     axes = _page(figure)
     y = MARGIN
     for text, points in ((title, 12), *((sentence, 10) for sentence in sentences)):
-        lines, font = _fit(text, SENTENCE_WIDTH, max_lines=3, points=points)
-        _draw_text(axes, MARGIN, y, lines, font, ha="left")
-        y += _height(lines, font) + GAP
+        lines, font = fit(text, SENTENCE_WIDTH, max_lines=3, points=points)
+        draw_text(axes, MARGIN, y, lines, font, ha="left")
+        y += text_height(lines, font) + GAP
     _set_size(figure, axes, SENTENCE_WIDTH + 2 * MARGIN, y + MARGIN)
     return figure
 
@@ -346,97 +335,3 @@ def _place(figure: Figure, left: float, top: float, width: float, height: float)
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
     return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
-
-
-def _draw_text(
-    axes: Axes, x: float, y: float, text: str, font: FontProperties, ha: str = "center", color: str = DARK
-) -> None:
-    """Draw lines below a point, as they are written: a dollar sign is no formula."""
-    axes.text(
-        x,
-        y,
-        text,
-        fontproperties=font,
-        ha=ha,
-        va="top",
-        color=color,
-        linespacing=LINE_HEIGHT,
-        parse_math=False,
-    )
-
-
-def _fit(text: str, width: float, max_lines: int, points: float) -> tuple[str, FontProperties]:
-    """Return a text as lines of so many inches, and its font, smaller than asked for if it must be.
-
-    Only at the smallest size are words broken and the end, if there is still no room, left out.
-    """
-    pieces = re.split(r"(?<=[ _/-])", _drawable(text))
-    for size in np.arange(points, MAX_SHRINKING * points, -0.5):
-        lines = _wrap(pieces, width, _font(size))
-        if len(lines) <= max_lines and max(_width(piece, _font(size)) for piece in pieces) <= width:
-            return "\n".join(lines), _font(size)
-    font = _font(MAX_SHRINKING * points)
-    lines = _wrap(pieces, width, font)
-    if len(lines) > max_lines:
-        lines[max_lines - 1 :] = [_shorten(" ".join(lines[max_lines - 1 :]), width, font)]
-    return "\n".join(lines), font
-
-
-def _wrap(pieces: Sequence[str], width: float, font: FontProperties) -> list[str]:
-    """Return lines of so many inches; a piece that is longer than a line is broken anywhere."""
-    lines = [""]
-    for piece in pieces:
-        for part in [piece] if _width(piece, font) <= width else piece:
-            if _width(lines[-1] + part, font) > width:
-                lines.append("")
-            lines[-1] += part
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _shorten(text: str, width: float, font: FontProperties) -> str:
-    """Return a text of so many inches, its end replaced by an ellipsis if it must be."""
-    if _width(text, font) <= width:
-        return text
-    while text and _width(text + "…", font) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def _drawable(text: str) -> str:
-    """Return a text with a box for each character that no font at hand has (matplotlib would warn)."""
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
-    return "".join(character if ord(character) in _characters() else "□" for character in text)
-
-
-@cache
-def _characters() -> frozenset[int]:
-    """Return the code points that can be drawn."""
-    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in _families())
-    return frozenset(code for font in fonts for code in font.get_charmap())
-
-
-@cache
-def _families() -> list[str]:
-    """Return matplotlib's own font and those installed that have more scripts."""
-    installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(family for family in MORE_FONTS if family in installed)]
-
-
-def _font(points: float) -> FontProperties:
-    return FontProperties(family=_families(), size=float(points))
-
-
-def _width(text: str, font: FontProperties) -> float:
-    """Return a line's width in inches, without the spaces at its end."""
-    return _ruler().get_text_width_height_descent(text.rstrip(), font, ismath=False)[0] / DPI
-
-
-def _height(lines: str, font: FontProperties) -> float:
-    """Return the height of lines in inches."""
-    return (lines.count("\n") + 1) * LINE_HEIGHT * font.get_size() / 72 if lines else 0.0
-
-
-@cache
-def _ruler() -> RendererAgg:
-    """Return what texts are measured with."""
-    return FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()

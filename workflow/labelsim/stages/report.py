@@ -15,7 +15,7 @@ from labelsim.dataset.classes import find_class
 from labelsim.dataset.images import ImageError, decode
 from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
-from labelsim.figures import Neighbor, Row, heatmap_figure, neighbors_figure, save
+from labelsim.figures import ROW_LABELS, Neighbor, Row, heatmap_figure, neighbors_figure, save
 from labelsim.store import load, open_store
 from labelsim.tables import read_table
 
@@ -23,7 +23,6 @@ __all__ = ["draw_class", "draw_heatmap"]
 
 logger = logging.getLogger(__name__)
 
-_LABELS = {"welch": "S · Welch statistic", "hidden": "H · hidden state", "gap": "P · pure GAP"}
 _TRIES = 20  # images of a class that are tried before it is drawn without one
 
 
@@ -57,7 +56,7 @@ def draw_class(
     chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
     rows = [
         Row(text, [_neighbor(row, examples) for row in chosen if row["method"] == method], notes[which])
-        for method, text in _LABELS.items()
+        for method, text in ROW_LABELS.items()
         if method in methods
     ]
     save(neighbors_figure(names[which], examples.image(ids[which]), rows), output)
@@ -78,7 +77,7 @@ def draw_heatmap(similarity: Path, method: str, output: Path) -> None:
     dataset = open_store(similarity)
     matrix = load(dataset, method)
     matrix = matrix[0] if matrix.ndim == 3 else matrix  # the group `all` is the first
-    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), _LABELS[method]), output)
+    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), ROW_LABELS[method]), output)
 
 
 def _neighbor(row: Mapping[str, Any], examples: _Examples) -> Neighbor:
