@@ -261,8 +261,6 @@ def _draw_heatmap(matrix: np.ndarray, tree: np.ndarray, labels: Sequence[str] | 
     texts = [shorten(drawable(label), MAX_TICK_LABEL, tick_font) for label in labels or ()]
     tick_room = max((text_width(text, tick_font) for text in texts), default=10 / 72)
     margin = MARGIN + GAP + tick_room
-        MARGIN + GAP + max((text_width(text, tick_font) for text in texts), default=font_of_size(10).get_size() / 72)
-    )
     tree_height = TREE_HEIGHT if labels else 0.0
     heading, heading_font = fit(title, side + BAR_ROOM, max_lines=3, points=12)
     subheading, note_font = fit(note, side + BAR_ROOM, max_lines=2, points=9)
