@@ -35,12 +35,13 @@ def network():
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "head": nn.Linear(10, 13)}
     network = nn.Sequential(layers)
     generator = torch.Generator().manual_seed(SEED)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.4, generator=generator)
     with torch.no_grad():
-        network.conv2.bias[3] = -1000.0  # a channel that never fires
+        for name, parameter in network.named_parameters():
+            if not name.startswith("norm"):
+                parameter.normal_(std=0.2, generator=generator)
         for i in (1, 2, 3):
-            network.get_submodule(f"norm{i}").running_mean.normal_(generator=generator)
+            network.get_submodule(f"norm{i}").running_mean.normal_(std=0.2, generator=generator)
+        network.conv2.bias[3] = -1000.0  # a channel that never fires
     return network
 
 
@@ -104,7 +105,8 @@ def config() -> dict:
 
 
 def write(folder: Path) -> Path:
-    """Write images, network and config.yaml of a run into a folder."""
+    """Write images, network and config.yaml of a run into a new folder."""
+    folder.mkdir()
     write_images(folder / "images")
     write_network(folder / "network.py")
     write_config(folder, config())

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import toy
 
+from labelsim.store import writer_lock
+
 REPOSITORY = Path(__file__).parents[2]
 # Jobs import torch: without its compiled modules that takes three times as long.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -39,8 +41,9 @@ def command(folder: Path, *options: str) -> list[str]:
     chosen = ["--configfile", str(config)] if config.exists() else []
     snakefile = str(REPOSITORY / "Snakefile")
     arguments = ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2"]
-    # One thread a job: two shards are extracted at a time.
-    return [sys.executable, "-m", "snakemake", *arguments, "--set-threads", "extract=1", *options]
+    # Other tests keep the cores busy: threads of one job would wait for each other.
+    threads = ["--set-threads", "extract=1", "demo_network=1"]
+    return [sys.executable, "-m", "snakemake", *arguments, *threads, *options]
 
 
 def snakemake(folder: Path, *options: str) -> Outcome:
@@ -86,11 +89,16 @@ def start():
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory, run):
-    """A folder in which the workflow ran once; not to be changed."""
-    folder = toy.write(tmp_path_factory.mktemp("base"))
-    outcome = run(folder)
-    assert outcome.code == 0, outcome.output
-    (folder / "output.log").write_text(outcome.output, encoding="utf-8")
+    """A folder in which the workflow ran once; not to be changed. The workers of pytest-xdist share it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / "base"
+    with writer_lock(root / "base.lock"):
+        if not (folder / "output.log").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            outcome = run(toy.write(folder))
+            assert outcome.code == 0, outcome.output
+            (folder / "output.log").write_text(outcome.output, encoding="utf-8")
     return folder
 
 

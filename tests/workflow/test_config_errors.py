@@ -3,8 +3,6 @@
 import pytest
 import toy
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 
 def wrong_keys(config):
     config["neighbours"] = {"k": 3}

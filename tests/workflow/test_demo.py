@@ -1,12 +1,12 @@
 """The demo: the repository's own configuration, from training the network to the HTML report."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from pyarrow import parquet
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,13 @@ def test_report(demo, run):
     html = page.read_text(encoding="utf-8")
     for name in ("3.png", "welch.png", "Similar labels", "Similarity matrices"):
         assert name in html
+
+
+def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
+    readme = Path(__file__).parents[2] / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 4
+    monkeypatch.chdir(demo.parent)
+    for block in blocks:
+        exec(compile(block, str(readme), "exec"), {})
+        assert capsys.readouterr().out.strip()

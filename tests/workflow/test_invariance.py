@@ -21,13 +21,13 @@ from labelsim.stages.shard import shard
 from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 
 def run_stages(config: dict) -> Paths:
     """Call one stage after the other, as the rules do, in the current folder."""
     run = Paths(f"results/{config['run']}")
-    path = {name: Path(getattr(run, name)) for name in dir(run) if isinstance(getattr(run, name), str) and name[0] != "_"}
+    path = {
+        name: Path(getattr(run, name)) for name in dir(run) if isinstance(getattr(run, name), str) and name[0] != "_"
+    }
     scan(config["dataset"], path["manifest"])
     shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"], path["class_ids"])
     network(config["model"], config["probe"], identity("network", config), path["network"])

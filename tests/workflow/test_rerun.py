@@ -9,8 +9,6 @@ import pytest
 import toy
 from pyarrow import parquet
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 FIGURES = ["class_figure tench"]
 HEATMAPS = ["heatmap gap", "heatmap hidden", "heatmap welch"]
 AFTER_MERGE = [*FIGURES, *HEATMAPS, "neighbors", "similarity", "welch"]

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import scipy.stats
-import toy
 import torch
+import toy
 import xarray
 from PIL import Image
 from pyarrow import parquet
 
 from labelsim.dataset.shards import folds
-
-pytestmark = pytest.mark.xdist_group("workflow")
 
 IDS = sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
 NAMES = [{"n01440764": "tench", "n01443537": "goldfish"}.get(id_, id_) for id_ in IDS]
@@ -181,7 +179,6 @@ def test_welch(base, naive):
         assert store[name].dtype == np.float64
     tested = np.isin(IDS, toy.CLASSES)
     np.testing.assert_array_equal(store["t"][:, toy.DEAD], np.where(tested, 0, np.nan))
-    assert (store["t"].values[tested] != 0).sum() > 0.8 * tested.sum() * store.sizes["channel"]
     # A difference of means over its error: the error of the features grows by what the two means share.
     np.testing.assert_allclose(store["t"], naive.t, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(store["df"], naive.df, rtol=1e-4)

@@ -9,10 +9,7 @@ from pathlib import Path
 from random import Random
 from subprocess import Popen
 
-import pytest
 import toy
-
-pytestmark = pytest.mark.xdist_group("workflow")
 
 
 def wait_until(reached: Callable[[], bool], process: Popen[bytes]) -> None:

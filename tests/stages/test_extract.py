@@ -1,0 +1,219 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import toy
+import xarray
+from PIL import Image
+from pyarrow import parquet
+
+from labelsim.errors import LabelsimError
+
+# Extracts in a process of its own; the arguments are the paths of a job and the configuration.
+PROCESS = """
+import json, sys
+from pathlib import Path
+from labelsim.stages.extract import extract
+
+extract(*map(Path, sys.argv[1:6]), json.loads(sys.argv[6]), "code", threads=1)
+"""
+STATS = {
+    "device",
+    "images",
+    "images_resumed",
+    "images_rejected",
+    "images_per_second",
+    "waiting_share",
+    "seconds",
+    "seconds_waiting_for_images",
+    "seconds_in_network",
+    "seconds_writing",
+}
+
+
+def files(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+
+
+def opened(store: Path) -> xarray.Dataset:
+    return xarray.open_zarr(store, consolidated=False, chunks=None).load()
+
+
+def chunks_done(journal: Path) -> int:
+    """Lines of a journal after the first, which is the header."""
+    return journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+
+
+def moved(job, folder):
+    """The same job, with outputs in another folder."""
+    folder.mkdir()
+    return job._replace(**{name: folder / getattr(job, name).name for name in ("store", "rejects", "stats")})
+
+
+def killed_after(chunks: int, job, config) -> int:
+    """Start the job in a process and kill it when so many chunks are done; return how many were."""
+    journal = job.store.with_suffix(".journal")
+    command = [sys.executable, "-c", PROCESS, *map(str, job), json.dumps(config)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with subprocess.Popen(command, env=environment) as process:
+        while chunks_done(journal) < chunks:
+            assert process.poll() is None, "the job ended before it was killed"
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    return chunks_done(journal)
+
+
+def test_a_killed_job_resumes_and_its_store_is_equal_bit_for_bit(job, config, tmp_path, caplog):
+    whole = moved(job, tmp_path / "whole")
+    assert whole.run(config)["images_resumed"] == 0
+    random = Random(11)
+    assert len(parquet.read_table(job.shard)) == 170
+    for chunks in sorted(random.sample(range(1, 40), 3)):  # of 43 chunks of 4 images
+        # Each kill adds to what the ones before had left.
+        done = killed_after(chunks, job, config)
+        assert chunks <= done < 43
+        assert not (job.store / "zarr.json").exists()
+        with pytest.raises(FileNotFoundError):
+            opened(job.store)
+    caplog.clear()
+    with caplog.at_level("INFO", logger="labelsim"):
+        stats = job.run(config)
+    assert stats["images_resumed"] == 4 * done
+    assert f"resumed, {4 * done} of them done before" in caplog.text
+    assert files(job.store) == files(whole.store)
+    assert job.rejects.read_bytes() == whole.rejects.read_bytes()
+    assert stats["images_rejected"] == 3
+
+
+@pytest.fixture
+def interrupted(job, config):
+    """A job of which some chunks are done and some are not."""
+    job.run(config)
+    journal = job.store.with_suffix(".journal")
+    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+    journal.write_text("".join(lines[:11]), encoding="utf-8")
+    (job.store / "zarr.json").unlink()
+    return job
+
+
+def test_same_identity_keeps_what_is_done(interrupted, config):
+    config["extract"]["batch_size"] = 2  # no part of the identity
+    assert interrupted.run(config)["images_resumed"] == 40
+
+
+@pytest.mark.parametrize("changed", ["dtype", "precision", "network", "code"])
+def test_another_identity_keeps_nothing(interrupted, config, prepared, tmp_path, changed):
+    code = "code"
+    if changed == "dtype":
+        config["store"]["dtype"] = "float16"
+    elif changed == "precision":
+        config["extract"]["precision"] = "bfloat16"
+    elif changed == "network":
+        toy.write_network(tmp_path / "network.py", seed=2)
+        interrupted = interrupted._replace(network=prepared("other", config).network)
+    else:
+        code = "other code"
+    assert interrupted.run(config, code)["images_resumed"] == 0
+    expected = moved(interrupted, tmp_path / "expected")
+    expected.run(config, code)
+    assert files(interrupted.store) == files(expected.store)
+
+
+def test_a_damaged_chunk_is_made_again(interrupted, config, tmp_path):
+    chunk = interrupted.store / "gap" / "c" / "2" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-5] + b"wrong")
+    assert interrupted.run(config)["images_resumed"] == 36
+    expected = moved(interrupted, tmp_path / "expected")
+    expected.run(config)
+    assert files(interrupted.store) == files(expected.store)
+
+
+def test_rejects_leave_the_other_images_unharmed(job, config, prepared):
+    job.run(config)
+    found = opened(job.store)
+    rejects = parquet.read_table(job.rejects).to_pylist()
+    assert [row["sample_id"] for row in rejects] == sorted(toy.REJECTS)
+    for row in rejects:
+        assert row["class_id"] == row["sample_id"].split("/")[0]
+        assert row["reason"].startswith(toy.REJECTS[row["sample_id"]])
+    rejected = np.isin(found["sample_id"], list(toy.REJECTS))
+    for name in toy.REJECTS:
+        (Path("images") / name).unlink()
+    without = prepared("without", config)
+    without.run(config)
+    expected = opened(without.store)
+    assert len(parquet.read_table(without.rejects)) == 0
+    np.testing.assert_array_equal(found["sample_id"][~rejected], expected["sample_id"])
+    for name in ("gap", "hidden", "logits"):
+        assert np.isnan(found[name][rejected]).all()
+        # The images meet in other batches, in which float32 sums may run in another order.
+        np.testing.assert_allclose(found[name][~rejected], expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_an_image_that_vanished_is_a_reject(job, config):
+    (Path("images") / "owl" / "bild 00.png").unlink()
+    assert job.run(config)["images_rejected"] == 4
+    rows = {row["sample_id"]: row["reason"] for row in parquet.read_table(job.rejects).to_pylist()}
+    assert rows["owl/bild 00.png"] == "cannot be read: No such file or directory"
+
+
+def test_output_that_is_not_finite_is_a_reject(job, config, prepared, tmp_path):
+    code = (tmp_path / "network.py").read_text(encoding="utf-8")
+    code = code.replace("    return network\n", "    return nn.Sequential(Brightest(), network)\n") + (
+        "\n\nclass Brightest(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        x = x + 2  # black is 0 now\n"
+        "        return x / x.amax(dim=(1, 2, 3), keepdim=True)\n"
+    )
+    (tmp_path / "network.py").write_text(code, encoding="utf-8")
+    Image.new("RGB", (30, 30)).save(tmp_path / "images" / "owl" / "black.png")
+    black = prepared("black", config)
+    assert black.run(config)["images_rejected"] == 4
+    rows = {row["sample_id"]: row["reason"] for row in parquet.read_table(black.rejects).to_pylist()}
+    assert rows["owl/black.png"] == "the network's output is not finite"
+    found = opened(black.store)
+    rejected = np.isin(found["sample_id"], list(rows))
+    for name in ("gap", "hidden", "logits"):
+        assert np.isnan(found[name][rejected]).all()
+        assert np.isfinite(found[name][~rejected]).all()
+
+
+def test_float16_store(job, config, tmp_path):
+    job.run(config)
+    half = moved(job, tmp_path / "half")
+    config["store"]["dtype"] = "float16"
+    half.run(config)
+    found, expected = opened(half.store), opened(job.store)
+    for name in ("gap", "hidden", "logits"):
+        assert found[name].dtype == np.float16
+        np.testing.assert_array_equal(found[name], expected[name].astype(np.float16))
+
+
+def test_stats(job, config):
+    stats = job.run(config)
+    assert set(stats) == STATS
+    assert (stats["device"], stats["images"], stats["images_rejected"]) == ("cpu", 170, 3)
+    assert stats["images_per_second"] > 0
+    assert 0 <= stats["waiting_share"] <= 1
+    assert stats["seconds"] >= stats["seconds_waiting_for_images"] + stats["seconds_in_network"]
+
+
+def test_a_network_that_is_not_the_one_described_is_refused(job, config, tmp_path):
+    toy.write_network(tmp_path / "network.py", seed=3)
+    with pytest.raises(LabelsimError, match=r"not the one described in job/network\.json: weights_digest is"):
+        job.run(config)
+    assert not (job.store / "zarr.json").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(job, config):
+    config["extract"]["device"] = "cuda:99"
+    with pytest.raises(LabelsimError, match=r"extract\.device: 'cuda:99' is not there"):
+        job.run(config)

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+import toy
+from pyarrow import parquet
+
+from labelsim.config import load
+from labelsim.errors import LabelsimError
+from labelsim.stages.scan import scan
+from labelsim.tables import read_metadata
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    toy.write_images(tmp_path / "images")
+    return load(toy.config())["dataset"] | {"source": str(tmp_path / "images")}
+
+
+def scanned(dataset, manifest: Path):
+    scan(dataset, manifest)
+    return parquet.read_table(manifest)
+
+
+def test_at_most_so_many_images_of_a_class(dataset, tmp_path):
+    whole = scanned(dataset, tmp_path / "whole.parquet")
+    few = scanned(dataset | {"images_per_class": 3}, tmp_path / "few.parquet")
+    counts = few.group_by("class_id").aggregate([("sample_id", "count")])
+    found = dict(zip(counts["class_id"].to_pylist(), counts["sample_id_count"].to_pylist(), strict=True))
+    assert found == dict.fromkeys(toy.CLASSES, 3) | {toy.ALONE: 1}
+    assert set(few["sample_id"].to_pylist()) < set(whole["sample_id"].to_pylist())
+    assert few.equals(scanned(dataset | {"images_per_class": 3}, tmp_path / "again.parquet"))
+
+
+def test_content_digest_notices_a_change_of_the_same_size(dataset, tmp_path):
+    image = tmp_path / "images" / "owl" / "bild 00.png"
+    asked = dataset | {"content_digest": True}
+    before, without = scanned(asked, tmp_path / "a.parquet"), scanned(dataset, tmp_path / "b.parquet")
+    image.write_bytes(bytes(len(image.read_bytes())))
+    after = scanned(asked, tmp_path / "c.parquet")
+    changed = [row["sample_id"] for row, old in zip(after.to_pylist(), before.to_pylist(), strict=True) if row != old]
+    assert changed == ["owl/bild 00.png"]
+    assert without.equals(scanned(dataset, tmp_path / "d.parquet"))
+
+
+def test_manifest_tells_classes_and_what_was_passed_over(dataset, tmp_path):
+    (tmp_path / "images" / ".hidden").touch()
+    (tmp_path / "images" / "stray.txt").touch()
+    metadata = read_metadata(scanned(dataset, tmp_path / "manifest.parquet"))
+    assert metadata["classes"] == sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
+    assert metadata["skipped"] == {"hidden": 1, "beside the class folders": 1, "empty class folders": 1}
+
+
+def test_no_images(dataset, tmp_path):
+    (tmp_path / "none" / "owl").mkdir(parents=True)
+    with pytest.raises(LabelsimError, match=r"dataset\.source: there are no images in .*none"):
+        scan(dataset | {"source": str(tmp_path / "none")}, tmp_path / "manifest.parquet")
+    assert not (tmp_path / "manifest.parquet").exists()

@@ -1,0 +1,158 @@
+"""moments, merge, welch and similarity on features whose result is known."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import scipy.spatial.distance
+import scipy.stats
+from pyarrow import Table
+
+from labelsim.errors import LabelsimError
+from labelsim.stages.merge import merge_shards
+from labelsim.stages.moments import moments
+from labelsim.stages.similarity import similarities
+from labelsim.stages.welch import welch_statistics
+from labelsim.store import Array, Writer, open_store
+from labelsim.tables import write_table
+
+CLASSES = ["a", "b", "c"]
+CHANNELS = 1030  # more than a chunk of a store of moments holds
+INFINITE = 1025
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two shards of 20 images in three classes, a description of their network and an index of the shards."""
+    random = np.random.default_rng(3)
+    labels = np.repeat([0, 1, 2], [7, 6, 7])
+    gap = (random.normal(2, 1, (20, CHANNELS)) + labels[:, np.newaxis]).astype(np.float32)
+    gap[:, INFINITE] = labels > 0  # constant in `a` and constant, but another, in the rest
+    hidden = random.normal(1, 1, (20, 4)).astype(np.float32)
+    logits = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 2]]
+    np.savez(tmp_path / "whole.npz", gap=gap, hidden=hidden, labels=labels)
+    for name, part in (("first", slice(0, 9)), ("second", slice(9, 20))):
+        rows = part.stop - part.start
+        ids = np.array([CLASSES[label] for label in labels[part]], dtype=object)
+        values = {"gap": gap[part], "hidden": hidden[part], "logits": logits[part]}
+        dims = {"gap": "channel", "hidden": "unit", "logits": "output"}
+        arrays = {
+            key: Array(("sample", dims[key]), value.shape, "float32", (4, value.shape[1]))
+            for key, value in values.items()
+        }
+        coordinates = {
+            "sample_id": ("sample", np.array([f"{id_}/{part.start + i}" for i, id_ in enumerate(ids)], dtype=object)),
+            "class_id": ("sample", ids),
+            "layer": ("channel", np.array(["conv1"] * 1000 + ["conv2"] * 30, dtype=object)),
+        }
+        for key, (dim, labelling) in coordinates.items():
+            arrays[key] = Array((dim,), labelling.shape, "str", coordinate=True)
+        arrays["layer_channel"] = Array(("channel",), (CHANNELS,), "int32", coordinate=True)
+        writer = Writer(tmp_path / f"{name}.zarr", arrays, identity="")
+        for key, value in values.items():
+            writer.put_whole(key, value)
+        for key, (_, labelling) in coordinates.items():
+            writer.put_whole(key, labelling)
+        writer.put_whole("layer_channel", np.concatenate([np.arange(1000), np.arange(30)]))
+        writer.commit({"rows": rows})
+        write_table(Table.from_pydict({"sample_id": [], "class_id": [], "reason": []}), tmp_path / f"{name}.parquet")
+    (tmp_path / "network.json").write_text(json.dumps({"labels": None, "outputs": 3}), encoding="utf-8")
+    (tmp_path / "classes.json").write_text(json.dumps(CLASSES), encoding="utf-8")
+    classes = [{"id": id_, "name": id_.upper()} for id_ in CLASSES]
+    index = {"digest": "digest", "classes": classes, "images": 20}
+    (tmp_path / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    return tmp_path
+
+
+def merged(folder, classes="dataset", limit=0.0):
+    for name in ("first", "second"):
+        ids = folder / "classes.json" if classes == "dataset" else None
+        moments(folder / f"{name}.zarr", folder / "network.json", ids, classes, folder / f"{name}-moments.zarr")
+    parts = [folder / f"{name}-moments.zarr" for name in ("first", "second")]
+    rejects = [folder / f"{name}.parquet" for name in ("first", "second")]
+    merge_shards(parts, rejects, folder / "index.json", limit, folder / "moments.zarr")
+    return open_store(folder / "moments.zarr")
+
+
+def test_right_answers(folder):
+    dataset = merged(folder)
+    assert dataset["top1"].values.tolist() == [5, 6, 1]
+    assert dataset["count"].values.sum(axis=0).tolist() == [7, 6, 7]
+
+
+def test_right_answers_are_unknown_where_outputs_have_no_labels(folder):
+    assert merged(folder, classes="auto")["top1"].values.tolist() == [-1, -1, -1]
+
+
+def test_outputs_labelled_by_a_table(folder):
+    table = folder / "outputs.csv"
+    table.write_text("class_id,name\nb,B\nx,X\na,A\n", encoding="utf-8")
+    # Output 0 stands for b, output 2 for a, none for c.
+    assert merged(folder, classes=str(table))["top1"].values.tolist() == [1, 0, -1]
+
+
+def test_labels_must_be_as_many_as_outputs(folder):
+    (folder / "classes.json").write_text(json.dumps([*CLASSES, "d"]), encoding="utf-8")
+    with pytest.raises(LabelsimError, match="dataset gives 4 classes, but the network has 3 outputs"):
+        merged(folder)
+
+
+def test_a_channel_of_which_some_t_is_infinite_is_left_out_of_every_class(folder):
+    merged(folder)
+    welch_statistics(folder / "moments.zarr", folder / "welch.zarr")
+    groups = {"early": ["conv1"], "late": ["conv2"]}
+    output = folder / "similarity.zarr"
+    similarities(folder / "moments.zarr", folder / "welch.zarr", ["welch", "gap"], groups, output)
+    whole = np.load(folder / "whole.npz")
+    finite = np.arange(CHANNELS) != INFINITE
+    gap, labels = whole["gap"].astype(np.float64), whole["labels"]
+    t = np.array(
+        [
+            scipy.stats.ttest_ind(gap[labels == c][:, finite], gap[labels != c][:, finite], equal_var=False).statistic
+            for c in range(3)
+        ]
+    )
+    welch = open_store(folder / "welch.zarr")
+    assert welch["t"].values[:, INFINITE].tolist()[0] == -np.inf
+    assert np.isfinite(welch["t"].values[1:]).all()
+    # Both are float64; what differs is the order in which sums are taken.
+    np.testing.assert_allclose(welch["t"].values[:, finite], t, rtol=1e-9)
+    np.testing.assert_array_equal(welch["usable"], finite)
+    found = open_store(output)
+    assert found.attrs["excluded_channels"] == {"all": 1, "early": 0, "late": 1}
+    assert "hidden" not in found
+    means = np.array([gap[labels == c].mean(axis=0) for c in range(3)])
+    late = np.arange(CHANNELS)[finite] >= 1000
+    for g, (t_part, mean_part) in enumerate(
+        [(t, means), (t[:, ~late], means[:, :1000]), (t[:, late], means[:, 1000:])]
+    ):
+        for method, vectors in (("welch", t_part), ("gap", mean_part)):
+            cosine = 1 - scipy.spatial.distance.cdist(vectors, vectors, "cosine")
+            np.testing.assert_allclose(found[method][g], cosine, atol=1e-6)  # stored in float32
+
+
+def test_layer_group_that_matches_nothing(folder):
+    merged(folder)
+    welch_statistics(folder / "moments.zarr", folder / "welch.zarr")
+    message = r"similarity.layer_groups.late: 'conv\[3\]' matches none of the 2 layers, such as conv1, conv2"
+    with pytest.raises(LabelsimError, match=message):
+        similarities(
+            folder / "moments.zarr", folder / "welch.zarr", ["gap"], {"late": ["conv[3]"]}, folder / "out.zarr"
+        )
+
+
+def test_rejects_up_to_the_limit_are_allowed(folder):
+    rows = {"sample_id": ["b/1", "b/2"], "class_id": ["b", "b"], "reason": ["empty file", "too large"]}
+    write_table(Table.from_pydict(rows), folder / "second.parquet")
+    assert merged(folder, limit=0.1)["rejected"].values.tolist() == [0, 2, 0]
+    message = re.escape("2 of 20 images (10.0%) could not be used; extract.max_reject_fraction allows 9.0%")
+    with pytest.raises(LabelsimError, match=message):
+        merged(folder, limit=0.09)
+
+
+def test_a_damaged_store_is_named(folder):
+    chunk = folder / "second.zarr" / "gap" / "c" / "1" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(LabelsimError, match=r"second\.zarr is damaged"):
+        merged(folder)
