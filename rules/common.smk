@@ -1,6 +1,6 @@
-# Inputs that are known only once a checkpoint has run. What a checkpoint wrote is compared by content: a scan that
-# finds the same images, or a network that turns out the same, starts no extraction. Every list of shards asks for
-# both checkpoints, so that what depends on the shards is judged anew after either.
+# Inputs that are known, or settled, only once the checkpoints have run. What a checkpoint wrote is compared by content,
+# and jobs that ask for it are judged anew after it: a scan that finds the same images, or a network that turns out the
+# same, makes nothing run.
 
 
 def index(wildcards):
@@ -8,8 +8,8 @@ def index(wildcards):
     return checkpoints.shard.get().output.index
 
 
-def network(wildcards):
-    return checkpoints.network.get().output[0]
+def settled(path):
+    return lambda wildcards: index(wildcards) and path
 
 
 def shards(wildcards):

@@ -17,7 +17,7 @@ checkpoint network:
 rule extract:
     input:
         shard=RUN.shard("{shard}"),
-        network=network,
+        network=settled(RUN.network),
     output:
         # The store's chunks are not declared: what a killed job had finished is there for the next one.
         store=committed(RUN.features("{shard}")),

@@ -23,7 +23,7 @@ rule class_figure:
 
 rule heatmap:
     input:
-        committed(RUN.similarity),
+        settled(committed(RUN.similarity)),
     output:
         report(
             RUN.heatmap("{method}"),

@@ -1,7 +1,7 @@
 rule moments:
     input:
         features=committed(RUN.features("{shard}")),
-        network=network,
+        network=settled(RUN.network),
         class_ids=class_ids,
     output:
         committed(RUN.shard_moments("{shard}")),
@@ -36,7 +36,7 @@ rule merge:
 
 rule welch:
     input:
-        committed(RUN.moments),
+        settled(committed(RUN.moments)),
     output:
         committed(RUN.welch),
     log:
@@ -52,7 +52,7 @@ rule welch:
 
 rule similarity:
     input:
-        moments=committed(RUN.moments),
+        moments=settled(committed(RUN.moments)),
         welch=committed(RUN.welch),
     output:
         committed(RUN.similarity),
@@ -71,7 +71,7 @@ rule neighbors:
     input:
         similarity=committed(RUN.similarity),
         moments=committed(RUN.moments),
-        network=network,
+        network=settled(RUN.network),
     output:
         neighbors=RUN.neighbors,
         classes=RUN.classes,
