@@ -11,7 +11,7 @@ demo: .venv/ready  ## the whole pipeline on data that needs no download
 	@echo "Pictures: results/demo/report/"
 
 test: .venv/ready
-	$(BIN)/pytest -n $(shell nproc)
+	$(BIN)/pytest -n auto --maxprocesses 8
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -7,10 +7,14 @@ from snakemake.utils import min_version
 
 from labelsim.config import check_files, load, weights_file
 from labelsim.errors import LabelsimError
-from labelsim.provenance import code, identity, version
+from labelsim.provenance import code, identity
 from labelsim.run import Paths, committed, figure_names
 
 min_version("9.27")
+
+
+report: "workflow/report/workflow.rst"
+
 
 # Jobs share cores with the processes that decode images for them: torch's threads must not spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
