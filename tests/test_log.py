@@ -43,6 +43,14 @@ def test_an_error_for_people_ends_a_job_without_a_traceback(tmp_path):
     assert "Traceback" not in log
 
 
+def test_an_interrupted_job_says_so_without_a_traceback(tmp_path):
+    code, log, terminal = run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    assert code == 130
+    assert log == terminal
+    assert "Interrupted. Run the same command again" in log
+    assert "Traceback" not in log
+
+
 def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path):
     code, log, terminal = run(tmp_path, "{}['no such key']")
     assert code == 1

@@ -155,3 +155,14 @@ def killed(image: Image.Image) -> torch.Tensor:
 def test_a_killed_worker_is_told_as_that(dataset):
     with pytest.raises(LabelsimError, match="A process that decodes images was killed"):
         list(batches(dataset({"a.png": PNG}, killed), [range(1)], workers=1))
+
+
+def interrupted(image: Image.Image) -> torch.Tensor:
+    os.kill(os.getpid(), signal.SIGINT)
+    return torch.ones(SHAPE)
+
+
+def test_an_interrupt_is_left_to_the_process_that_ends_the_workers(dataset):
+    ((pixels, reasons),) = batches(dataset({"a.png": PNG}, interrupted), [range(1)], workers=1)
+    assert reasons == [""]
+    assert pixels.eq(1).all()

@@ -27,8 +27,8 @@ def job_log(path: str | Path) -> Iterator[None]:
     Raises
     ------
     SystemExit
-        For a `LabelsimError`, after its message was logged; other exceptions are logged with their
-        traceback and pass through.
+        For a `LabelsimError`, after its message was logged, and for an interrupt (Ctrl-C); other
+        exceptions are logged with their traceback and pass through.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [
@@ -48,6 +48,9 @@ def job_log(path: str | Path) -> Iterator[None]:
     except LabelsimError as error:
         logger.error("%s", error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        logger.error("Interrupted. Run the same command again: it continues from here.")
+        sys.exit(130)  # as a shell has it for SIGINT
     except Exception:
         logger.exception("This should not have happened; please report it with this log.")
         raise

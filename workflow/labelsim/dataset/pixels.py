@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -112,6 +113,7 @@ def batches(
         prefetch_factor=2 if workers else None,
         pin_memory=pin_memory,
         collate_fn=_collate,
+        worker_init_fn=_ignore_interrupt,
     )
     try:
         yield from loader
@@ -122,6 +124,11 @@ def batches(
             f"A process that decodes images was killed ({first_line(error)}).\n"
             "Mostly memory ran out: give the job more, or lower extract.workers or extract.batch_size."
         ) from error
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Leave Ctrl-C, which the terminal sends to all processes, to the one that ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(items: Sequence[tuple[torch.Tensor, str]]) -> tuple[torch.Tensor, list[str]]:
