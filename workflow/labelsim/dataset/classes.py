@@ -26,9 +26,9 @@ def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
 
     Parameters
     ----------
-    ids
+    ids : sequence of str
         Class ids.
-    table
+    table : Path, optional
         CSV or Parquet file with the columns class_id and name; classes may be missing from it.
 
     Returns
@@ -84,7 +84,7 @@ def read_class_table(path: Path) -> dict[str, str]:
 
     Parameters
     ----------
-    path
+    path : Path
         CSV file (with a header) or Parquet file (`.parquet`) with the columns class_id and name.
 
     Returns
@@ -127,10 +127,10 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
 
     Parameters
     ----------
-    query
+    query : str
         A class's id, its name, or a part of its name that no other class's name has. Case matters in ids
         only. What is an id is taken for the id, what is a whole name for the name.
-    ids, names
+    ids, names : sequence of str
         Ids and names of the classes.
 
     Returns

@@ -23,7 +23,7 @@ def decode(data: bytes) -> Image.Image:
 
     Parameters
     ----------
-    data
+    data : bytes
         The file's content.
 
     Raises

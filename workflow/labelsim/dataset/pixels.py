@@ -25,13 +25,13 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
 
     Parameters
     ----------
-    source
+    source : Source
         Reads a row's bytes.
-    rows
+    rows : pyarrow.Table
         Samples.
-    transform
+    transform : callable
         Turns an RGB image into a tensor.
-    shape
+    shape : tuple of int
         Shape that the tensor must have.
     """
 

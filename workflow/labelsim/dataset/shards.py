@@ -29,7 +29,7 @@ def row_digests(samples: pa.Table) -> np.ndarray:
 
     Parameters
     ----------
-    samples
+    samples : pyarrow.Table
         Table with sample_id, bytes and, optionally, content.
 
     Returns
@@ -53,9 +53,9 @@ def boundaries(keys: np.ndarray, aim: int) -> np.ndarray:
 
     Parameters
     ----------
-    keys
-        Array of uint64, shape (n,), smaller than 2**52: random numbers that belong to the rows.
-    aim
+    keys : (n,) uint64
+        Smaller than 2**52: random numbers that belong to the rows.
+    aim : int
         Rows a shard that are aimed at.
 
     Returns
@@ -84,9 +84,9 @@ def cut(samples: pa.Table, images_per_shard: int) -> list[tuple[str, int, int]]:
 
     Parameters
     ----------
-    samples
+    samples : pyarrow.Table
         The samples in their order, which is kept.
-    images_per_shard
+    images_per_shard : int
         Rows a shard that are aimed at.
 
     Returns
@@ -110,9 +110,9 @@ def choose(samples: pa.Table, images_per_class: int) -> pa.Table:
 
     Parameters
     ----------
-    samples
+    samples : pyarrow.Table
         Table with sample_id and class_index.
-    images_per_class
+    images_per_class : int
         How many to keep: those whose sample_id has the smallest hash.
 
     Returns
@@ -132,9 +132,9 @@ def folds(sample_ids: Sequence[str], n: int = 8) -> np.ndarray:
 
     Parameters
     ----------
-    sample_ids
+    sample_ids : sequence of str
         Ids of the samples.
-    n
+    n : int
         Number of folds, at most 127.
 
     Returns

@@ -29,12 +29,12 @@ class Listing(NamedTuple):
 
     Attributes
     ----------
-    classes
+    classes : list of str
         Class ids, sorted; the position is the class_index. Classes without images are included.
-    samples
+    samples : pyarrow.Table
         One row a sample, with the columns of `SAMPLES`, sorted by (class_index, sample_id). `path` is the
         locator from which the source reads the sample again.
-    skipped
+    skipped : dict of str to int
         How many entries were left out, or deserve a word, by kind.
     """
 
@@ -61,9 +61,9 @@ def open_source(path: str | Path, format: str) -> Source:
 
     Parameters
     ----------
-    path
+    path : path
         Where the images are. It need not exist yet: listing says so if it does not.
-    format
+    format : str
         `auto` or one of `FORMATS`.
 
     Raises

@@ -36,7 +36,7 @@ class FolderSource:
 
     Parameters
     ----------
-    path
+    path : path
         The folder that holds the class folders.
     """
 
@@ -73,7 +73,7 @@ class FolderSource:
 
         Parameters
         ----------
-        row
+        row : mapping
             Its row; only `path` is used.
 
         Raises
