@@ -15,6 +15,7 @@ from labelsim.dataset.classes import find_class
 from labelsim.dataset.images import ImageError, decode
 from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
+from labelsim.errors import LabelsimError
 from labelsim.figures import ROW_LABELS, Neighbor, Row, heatmap_figure, neighbors_figure, save
 from labelsim.store import load, open_store
 from labelsim.tables import read_table
@@ -49,7 +50,10 @@ def draw_class(
     """
     table = read_table(classes)
     ids, names, notes = (table[name].to_pylist() for name in ("class_id", "class_name", "notes"))
-    which = find_class(label, ids, names)
+    try:
+        which = find_class(label, ids, names)
+    except LabelsimError as error:
+        raise LabelsimError(f"report.classes: {error}") from error
     examples = _Examples(index, dataset)
     found = read_table(neighbors)
     methods = set(found["method"].unique().to_pylist())
