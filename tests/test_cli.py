@@ -171,7 +171,8 @@ def test_layers_of_resnet34(tmp_path):
 def test_layers_of_a_configuration_that_is_not_there_or_wrong(tmp_path, monkeypatch, capsys):
     configfile = tmp_path / "config.yaml"
     arguments = ["layers", "--configfile", str(configfile)]
-    assert failing(arguments, monkeypatch, capsys) == f"{configfile} cannot be read: No such file or directory\n"
+    message = f"{configfile} does not exist; name the configuration of a run with --configfile\n"
+    assert failing(arguments, monkeypatch, capsys) == message
     configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {nam: resnet34}\n")
     assert "model.nam: unknown key; did you mean 'name'?" in failing(arguments, monkeypatch, capsys)
     configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {name: resnet35}\n")

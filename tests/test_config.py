@@ -124,10 +124,10 @@ def test_valid_values(key, value):
 
 
 INVALID = [
-    ("run", "my run", "'my run'", "text"),
-    ("run", "../up", "'../up'", "text"),
-    ("run", ".hidden", "'.hidden'", "text"),
-    ("run", 5, "5", "text"),
+    ("run", "my run", "'my run'", "a name of letters, digits"),
+    ("run", "../up", "'../up'", "a name of letters, digits"),
+    ("run", ".hidden", "'.hidden'", "a name of letters, digits"),
+    ("run", 5, "5", "a name of letters, digits"),
     ("dataset", "images", "'images'", "keys and values"),
     ("dataset.source", "", "''", "text (characters: at least 1)"),
     ("dataset.source", ["a", "b"], "['a', 'b']", "text"),
@@ -148,8 +148,8 @@ INVALID = [
     ("extract.batch_size", 0, "0", "auto or a whole number (at least 1)"),
     ("extract.batch_size", "large", "'large'", "auto or a whole number (at least 1)"),
     ("extract.batch_size", True, "True", "auto or a whole number"),
-    ("extract.device", "gpu", "'gpu'", "such as auto, cpu, cuda, cuda:1"),
-    ("extract.device", "cuda:", "'cuda:'", "such as auto, cpu, cuda, cuda:1"),
+    ("extract.device", "gpu", "'gpu'", "one of auto, cpu, cuda, cuda:0, cuda:1"),
+    ("extract.device", "cuda:", "'cuda:'", "one of auto, cpu, cuda, cuda:0, cuda:1"),
     ("extract.precision", "double", "'double'", "one of float32, tf32, bfloat16, float16"),
     ("extract.workers", -1, "-1", "auto or a whole number (at least 0)"),
     ("extract.max_reject_fraction", 1.5, "1.5", "a number (at least 0, at most 1)"),

@@ -44,7 +44,7 @@ def run(tmp_path):
     paths = Paths(str(tmp_path / "results" / "test"))
     for name in ("manifest", "neighbors", "classes"):
         write_table(pa.table({"class_id": IDS, "table": [name] * 3}), Path(getattr(paths, name)), {"model": "é"})
-    write_json(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}]})
+    write_json(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}], "classes": [{"id": id_} for id_ in IDS]})
     write_json(Path(paths.network), {"head": "fc"})
     for shard, rejected in (("a", ["1.png"]), ("b", [])):
         table = pa.table({"sample_id": pa.array(rejected, pa.string()), "reason": pa.array(rejected, pa.string())})
@@ -52,10 +52,14 @@ def run(tmp_path):
         arrays = CHANNELS | {
             "gap": Array(("sample", "channel"), (2, 4), "float32"),
             "sample_id": text("sample", size=2),
+            "class_id": text("sample", size=2),
+            "class_index": Array(("sample",), (2,), "int32", coordinate=True),
         }
         values = CHANNEL_VALUES | {
             "gap": np.ones((2, 4)),
             "sample_id": np.array([f"{shard}1", f"{shard}2"], dtype=object),
+            "class_id": np.array([IDS[1], IDS[2]], dtype=object),
+            "class_index": np.array([0, 1]),  # as it was before the first class was added
         }
         write(paths.features(shard), arrays, values)
     names = {name: text(name.split("_")[0], size=3) for name in LABEL_VALUES}
@@ -78,14 +82,14 @@ def test_the_paths_are_those_of_the_contract():
     paths = Paths("results/test")
     found = [
         *(paths.manifest, paths.network, paths.index, paths.moments, paths.welch, paths.similarity),
-        *(paths.neighbors, paths.classes, paths.report, paths.shard("s"), paths.features("s"), paths.rejects("s")),
+        *(paths.neighbors, paths.classes, paths.shard("s"), paths.features("s"), paths.rejects("s")),
         *(paths.stats("s"), paths.shard_moments("s"), paths.class_figure("3"), paths.heatmap("gap"), paths.log("scan")),
     ]
     assert found == [
         "results/test/" + name
         for name in (
             *("manifest.parquet", "network.json", "shards/index.json", "moments.zarr", "welch.zarr", "similarity.zarr"),
-            *("neighbors.parquet", "classes.parquet", "report", "shards/s.parquet", "features/s.zarr"),
+            *("neighbors.parquet", "classes.parquet", "shards/s.parquet", "features/s.zarr"),
             *("features/s.rejects.parquet", "features/s.stats.json", "moments/s.zarr", "report/neighbors/3.png"),
             *("report/heatmaps/gap.png", "logs/scan.log"),
         )
@@ -113,7 +117,8 @@ def test_network_and_provenance(run):
 def test_arrays_are_labelled(run):
     features = run.features("a")
     assert features["gap"].dims == ("sample", "channel")
-    assert set(features.coords) == {"layer", "layer_channel", "sample_id"}
+    assert set(features.coords) == {"layer", "layer_channel", "sample_id", "class_id", "class_index"}
+    assert features["class_index"].values.tolist() == [1, 2]
     assert features["sample_id"].values.tolist() == ["a1", "a2"]
     assert run.moments()["count"].dims == ("fold", "class")
     assert run.moments()["count"].values.tolist() == [[0, 1, 2], [3, 4, 5]]

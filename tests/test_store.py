@@ -366,7 +366,7 @@ def test_an_unfinished_store_is_named(tmp_path):
 def assert_to_be_made_anew(path: Path) -> None:
     with pytest.raises(LabelsimError, match="is damaged") as caught:
         open_store(path)
-    assert f"Delete {path} and run the workflow again" in str(caught.value)
+    assert f"Delete {path}, and make it anew: snakemake {path}/zarr.json" in str(caught.value)
 
 
 @pytest.mark.parametrize("gone", ["gap/c/1/0", "gap/c", "gap/zarr.json", "nothing/zarr.json", "sample_id"])
@@ -418,7 +418,7 @@ def test_a_damaged_chunk_never_gives_numbers(tmp_path, name):
         (path / name).write_bytes(data)
         with pytest.raises(LabelsimError, match=f"is damaged: {array} cannot be read") as caught:
             load(dataset, array)
-        assert f"Delete {path} and run" in str(caught.value)
+        assert f"Delete {path}, and make it anew" in str(caught.value)
     (path / name).write_bytes(whole)
     assert load(open_store(path), array).tolist() == VALUES[array].tolist()
 

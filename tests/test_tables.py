@@ -64,6 +64,6 @@ def test_a_damaged_table_is_named(tmp_path, size):
     path = tmp_path / "a.parquet"
     write_table(TABLE, path, {})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(LabelsimError, match=r"is damaged .*\nDelete it and run the workflow again") as caught:
+    with pytest.raises(LabelsimError, match=r"is damaged .*\nDelete it, and make it anew: snakemake ") as caught:
         read_table(path)
     assert str(path) in str(caught.value)

@@ -12,7 +12,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
 from labelsim.dataset.pixels import Images, batches
-from labelsim.dataset.sources import open_source
+from labelsim.dataset.sources import digest, open_source
 from labelsim.errors import LabelsimError
 
 SHAPE = (3, 8, 8)
@@ -166,3 +166,11 @@ def test_an_interrupt_is_left_to_the_process_that_ends_the_workers(dataset):
     ((pixels, reasons),) = batches(dataset({"a.png": PNG}, interrupted), [range(1)], workers=1)
     assert reasons == [""]
     assert pixels.eq(1).all()
+
+
+def test_other_contents_of_the_same_size_are_noticed_where_contents_are_digested(dataset):
+    images = dataset({"a.png": PNG})
+    images.rows = images.rows.append_column("content", [[digest(PNG)]])
+    assert only(images)[1] == ""
+    images.rows = images.rows.set_column(5, "content", [[digest(JPEG)]])
+    assert only(images)[1] == "changed since the scan: other contents"

@@ -178,7 +178,7 @@ def test_output_that_is_not_finite_is_a_reject(job, config, prepared, tmp_path):
     black = prepared("black", config)
     assert black.run(config)["images_rejected"] == 4
     rows = {row["sample_id"]: row["reason"] for row in parquet.read_table(black.rejects).to_pylist()}
-    assert rows["owl/black.png"] == "the network's output is not finite"
+    assert rows["owl/black.png"] == "the network's output is not finite in float32"
     found = opened(black.store)
     rejected = np.isin(found["sample_id"], list(rows))
     for name in ("gap", "hidden", "logits"):
@@ -217,3 +217,16 @@ def test_a_device_that_is_not_there_is_refused(job, config):
     config["extract"]["device"] = "cuda:99"
     with pytest.raises(LabelsimError, match=r"extract\.device: 'cuda:99' is not there"):
         job.run(config)
+
+
+def test_an_image_that_was_out_of_reach_is_tried_again(job, config, tmp_path):
+    whole = moved(job, tmp_path / "whole")
+    whole.run(config)
+    path = next((tmp_path / "images" / "owl").iterdir())
+    hidden = path.rename(tmp_path / "away.png")
+    assert job.run(config)["images_rejected"] == len(toy.REJECTS) + 1
+    hidden.rename(path)
+    stats = job.run(config)
+    assert stats["images_rejected"] == len(toy.REJECTS)
+    assert 0 < stats["images_resumed"] < stats["images"]
+    assert files(job.store) == files(whole.store)

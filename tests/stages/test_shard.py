@@ -58,3 +58,12 @@ def test_names_of_a_table(sharded, tmp_path):
     names = {entry["id"]: entry["name"] for entry in index["classes"]}
     assert (names["owl"], names["n01440764"], names["plum"]) == ("Eule", "tench", "plum")
     assert index["shards"] == before["shards"]
+
+
+def test_a_damaged_shard_is_written_again(sharded, tmp_path):
+    name = sharded()["shards"][0]["name"]
+    path = tmp_path / "shards" / f"{name}.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    sharded()
+    assert path.read_bytes() == whole

@@ -16,6 +16,7 @@ from rich.table import Table
 from labelsim.config import read
 from labelsim.dataset.classes import find_class
 from labelsim.errors import LabelsimError
+from labelsim.network.groups import layer_groups
 from labelsim.run import open_run
 
 __all__ = ["main"]
@@ -39,14 +40,19 @@ def layers(
     """Show the layers that a run would probe, before anything is run."""
     from labelsim.network.description import probed  # imports torch, which the other commands do without
 
+    if not configfile.exists():
+        raise LabelsimError(f"{configfile} does not exist; name the configuration of a run with --configfile")
     config = read(configfile)
     network, probes = probed(config["model"], config["probe"])
     table = Table("layer", "channels")
     table.columns[1].justify = "right"
     for layer in probes.layers:
         table.add_row(escape(layer.name), f"{layer.channels:,}")
+    groups = layer_groups([layer.name for layer in probes.layers], config["similarity"]["layer_groups"])
     console = _console()
     console.print(table)
+    for name, members in list(groups.items())[1:]:
+        console.print(f"group {name}: {len(members)} layers", markup=False)
     for name, reason in probes.skipped:
         console.print(f"left out: {name}: {reason}", markup=False)
     for note in network.notes:
@@ -70,6 +76,8 @@ def top(
     """Show the most similar classes of one class or more."""
     results = open_run(run)
     table = results.neighbors()
+    if not len(table):
+        raise LabelsimError(f"{run}: no class has neighbours; fewer than two classes had usable images")
     methods = _chosen(method, table["method"].unique().to_pylist(), "method")
     _chosen([group], table["group"].unique().to_pylist(), "group")
     known = results.classes().to_pydict()
@@ -77,7 +85,8 @@ def top(
         index = find_class(query, known["class_id"], known["class_name"])
         rows = table.filter((field("class_index") == index) & field("group").isin([group, "all"])).to_pylist()
         _console().print(_top_table(_label(known, index), rows, methods, group, k))
-        if k > (most := max((row["rank"] for row in rows), default=k)):
+        most = max((row["rank"] for row in rows), default=k)
+        if most < min(k, len(known["class_id"]) - 1):
             _console().print(f"note: the run holds {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)

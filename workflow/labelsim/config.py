@@ -109,6 +109,8 @@ def weights_file(weights: str | None) -> Path | None:
     """The file that `model.weights` names; None for an entry of torchvision's or null."""
     if weights is None:
         return None
+    if "_Weights." in weights:  # ResNet34_Weights.IMAGENET1K_V1, as torchvision prints an entry
+        return None
     path = Path(weights)
     return path if path.suffix or len(path.parts) > 1 or path.is_file() else None
 
@@ -149,6 +151,8 @@ def _unknown(key: str, name: str, known: Collection[str]) -> str:
 
 def _expected(schema: Mapping[str, Any]) -> str:
     """What a value should have been, in words."""
+    if "expected" in schema:
+        return str(schema["expected"])
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     if "const" in schema:
@@ -173,8 +177,6 @@ def _expected(schema: Mapping[str, Any]) -> str:
         "minLength": "characters: at least",
     }
     notes = [f"{limit} {schema[name]}" for name, limit in limits.items() if name in schema]
-    if "examples" in schema:
-        notes.append(f"such as {', '.join(schema['examples'])}")
     if schema.get("uniqueItems"):
         notes.append("none twice")
     return f"{text} ({', '.join(notes)})" if notes else text

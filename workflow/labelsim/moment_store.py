@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
 
 from labelsim.statistics.moments import Moments, total
 from labelsim.store import Array, Writer, load
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = [
     "CHANNELS_PER_CHUNK",
@@ -19,6 +21,7 @@ __all__ = [
     "blocks",
     "channel_blocks",
     "class_labels",
+    "class_means",
     "load_moments",
     "of_classes",
     "put_moments",
@@ -116,6 +119,22 @@ def of_classes(dataset: xarray.Dataset, name: str) -> Iterator[Moments]:
     dimension = _DIMENSIONS[name]
     for part in channel_blocks(dataset.sizes[dimension]):
         yield total(load_moments(dataset, name, **{dimension: part}))
+
+
+def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float64]]:
+    """Means of all classes over all folds, a block of channels at a time; NaN for a class without images.
+
+    Yields
+    ------
+    (class, block) float64
+        The folds' means, weighted by their counts.
+    """
+    dimension = _DIMENSIONS[name]
+    count = load(dataset, "count")[..., np.newaxis]
+    for part in channel_blocks(dataset.sizes[dimension]):
+        means = np.where(count > 0, load(dataset, f"{name}_mean", **{dimension: part}), 0.0)
+        with np.errstate(invalid="ignore"):
+            yield (count * means).sum(axis=0) / count.sum(axis=0)
 
 
 def channel_blocks(channels: int) -> Iterator[slice]:

@@ -35,7 +35,6 @@ class Paths:
 
     manifest = property(lambda self: f"{self.root}/manifest.parquet")
     network = property(lambda self: f"{self.root}/network.json")
-    shard_folder = property(lambda self: f"{self.root}/shards")
     index = property(lambda self: f"{self.root}/shards/index.json")
     class_ids = property(lambda self: f"{self.root}/shards/classes.json")
     moments = property(lambda self: f"{self.root}/moments.zarr")
@@ -43,7 +42,6 @@ class Paths:
     similarity = property(lambda self: f"{self.root}/similarity.zarr")
     neighbors = property(lambda self: f"{self.root}/neighbors.parquet")
     classes = property(lambda self: f"{self.root}/classes.parquet")
-    report = property(lambda self: f"{self.root}/report")
 
     def shard(self, shard: str) -> str:
         """Rows of the manifest that make one shard."""
@@ -155,7 +153,11 @@ class Run:
 
     def features(self, shard: str) -> xarray.Dataset:
         """Gap, hidden state and logits of every image of a shard."""
-        return self._store(self.paths.features(shard))
+        dataset = self._store(self.paths.features(shard))
+        # Classes may have been added since the shard was extracted: its classes are known by their ids.
+        index = {entry["id"]: i for i, entry in enumerate(self._json(self.paths.index)["classes"])}
+        current = [index[id_] for id_ in dataset["class_id"].values.tolist()]
+        return dataset.assign_coords(class_index=("sample", current))
 
     def moments(self) -> xarray.Dataset:
         """Count, mean and sum of squared deviations, by fold and class."""

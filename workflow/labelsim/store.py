@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
@@ -81,6 +81,8 @@ class Array:
 class Writer:
     """Writes a store chunk by chunk; what was written and recorded survives a kill.
 
+    A store has one writer: a second one waits until the first has committed, or has ended.
+
     Parameters
     ----------
     path : Path
@@ -107,6 +109,8 @@ class Writer:
         self._journal = journal
         self._digests: dict[str, str] = {}
         self.kept: list[dict[str, Any]] = []
+        self._lock = ExitStack()
+        self._lock.enter_context(writer_lock(path.with_name(f".{path.stem}.lock")))
         # Before anything changes: a root that is there would vouch for chunks that are being replaced.
         (path / _ROOT).unlink(missing_ok=True)
         records = self._journal_records()
@@ -203,6 +207,7 @@ class Writer:
             "chunks": chunks,
         }
         write_json(self._path / _ROOT, {"zarr_format": 3, "node_type": "group", "attributes": contents})
+        self._lock.close()
 
     def _start(self) -> None:
         # The journal goes first: it must never speak of arrays that were laid out after it was written.
@@ -413,4 +418,4 @@ def _digest(values: NDArray[Any]) -> str:
 
 def _remedy(path: Path) -> str:
     store = next((p for p in (path, *path.parents) if p.suffix == ".zarr"), path)
-    return f"Delete {store} and run the workflow again: it is made anew."
+    return f"Delete {store}, and make it anew: snakemake {store / _ROOT}, with your other options."

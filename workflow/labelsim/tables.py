@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None 
         table = table.replace_schema_metadata({_KEY: encoded})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
-    parquet.write_table(table, temporary, compression="zstd")
+    with temporary.open("wb") as file:
+        parquet.write_table(table, file, compression="zstd")
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -52,8 +55,14 @@ def read_table(path: Path) -> pa.Table:
         raise LabelsimError(f"{path} does not exist.\nRun the workflow to its end first.") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise LabelsimError(
-            f"{path} is damaged ({error}).\nDelete it and run the workflow again: it is made anew."
+            f"{path} is damaged ({error}).\nDelete it, and make it anew: snakemake {_target(path)}, with your "
+            "other options."
         ) from None
+
+
+def _target(path: Path) -> str:
+    """What to ask Snakemake for, to have a table made anew."""
+    return "--forcerun shard" if path.parent.name == "shards" else str(path)
 
 
 def read_metadata(table: pa.Table) -> dict[str, Any]:

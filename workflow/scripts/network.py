@@ -6,4 +6,10 @@ from labelsim.stages.network import network
 config = snakemake.config
 
 with job_log(snakemake.log[0]):
-    network(config["model"], config["probe"], snakemake.params.identity, Path(snakemake.output[0]))
+    network(
+        config["model"],
+        config["probe"],
+        config["similarity"]["layer_groups"],
+        snakemake.params.identity,
+        Path(snakemake.output[0]),
+    )

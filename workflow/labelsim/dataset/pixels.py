@@ -12,10 +12,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from labelsim.dataset.images import ImageError, decode, first_line
-from labelsim.dataset.sources import Source
+from labelsim.dataset.sources import Source, digest
 from labelsim.errors import LabelsimError
 
-__all__ = ["Images", "batches"]
+__all__ = ["CHANGED", "UNREADABLE", "Images", "batches"]
+
+# Reasons of circumstance: the image itself may be sound, and another try may read it.
+UNREADABLE = "cannot be read"
+CHANGED = "changed since the scan"
 
 
 class Images(Dataset[tuple[torch.Tensor, str]]):
@@ -61,9 +65,11 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
         try:
             data = self.source.read(row)
         except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror or first_line(error)}") from error
+            raise ImageError(f"{UNREADABLE}: {error.strerror or first_line(error)}") from error
         if row["bytes"] and len(data) != row["bytes"]:
-            raise ImageError(f"changed since the scan: {len(data)} bytes where there were {row['bytes']}")
+            raise ImageError(f"{CHANGED}: {len(data)} bytes where there were {row['bytes']}")
+        if row.get("content") not in (None, digest(data)):
+            raise ImageError(f"{CHANGED}: other contents")
         image = decode(data)
         try:
             pixels = self.transform(image)

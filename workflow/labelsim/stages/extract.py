@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from labelsim.dataset.pixels import Images, batches
+from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
 from labelsim.network.probes import Features, Probes
-from labelsim.store import Array, Writer, write_json, writer_lock
+from labelsim.store import Array, Writer, write_json
 from labelsim.tables import read_table, write_table
 
 __all__ = ["extract"]
@@ -89,45 +89,49 @@ def extract(
     started = time.perf_counter()
     rows = read_table(shard)
     description = json.loads(network.read_text(encoding="utf-8"))
-    with writer_lock(store.with_suffix(".lock")):
-        torch.set_num_threads(max(1, threads))
-        device = _device(config["extract"]["device"])
-        built, probes = probed(config["model"], config["probe"])
-        _check(describe(built, probes), description, network)
-        built.module.to(device)
-        arrays = _arrays(rows, description, config["store"])
-        identity = json.dumps(
-            {
-                "shard": shard.stem,
-                "network": description,
-                "precision": config["extract"]["precision"],
-                "dtype": config["store"]["dtype"],
-                "code": code,
-            },
-            sort_keys=True,
-        )
-        writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
-        done = {note["chunk"]: note["rejects"] for note in writer.kept}
-        chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
-        figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
-        logger.info(
-            "Shard %s: %s images on %s%s",
-            shard.stem,
-            f"{len(rows):,}",
-            device,
-            f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
-        )
-        source = open_source(config["dataset"]["source"], config["dataset"]["format"])
-        images = Images(source, rows, built.transform, probes.input_shape)
-        pending = {index: span for index, span in chunks.items() if index not in done}
-        done |= _run(images, pending, probes, writer, device, config["extract"], threads, figures)
-        _put_coordinates(writer, rows, description)
-        table = _reject_table(rows, done)
-        figures.rejected = len(table)
-        figures.total = time.perf_counter() - started
-        write_table(table, rejects, {})
-        write_json(stats, _summary(figures, device))
-        writer.commit({"shard": shard.stem, "rejected": len(table)})
+    torch.set_num_threads(max(1, threads))
+    device = _device(config["extract"]["device"])
+    built, probes = probed(config["model"], config["probe"])
+    _check(describe(built, probes), description, network)
+    built.module.to(device)
+    arrays = _arrays(rows, description, config["store"])
+    identity = json.dumps(
+        {
+            "shard": shard.stem,
+            "network": description,
+            "precision": config["extract"]["precision"],
+            "dtype": config["store"]["dtype"],
+            "code": code,
+        },
+        sort_keys=True,
+    )
+    writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
+    done = {note["chunk"]: note["rejects"] for note in writer.kept if not _may_do_better(note["rejects"])}
+    chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
+    figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
+    logger.info(
+        "Shard %s: %s images on %s%s",
+        shard.stem,
+        f"{len(rows):,}",
+        device,
+        f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
+    )
+    source = open_source(config["dataset"]["source"], config["dataset"]["format"])
+    images = Images(source, rows, built.transform, probes.input_shape)
+    pending = {index: span for index, span in chunks.items() if index not in done}
+    done |= _run(images, pending, probes, writer, device, config["extract"], threads, figures)
+    _put_coordinates(writer, rows, description)
+    table = _reject_table(rows, done)
+    figures.rejected = len(table)
+    figures.total = time.perf_counter() - started
+    write_table(table, rejects, {})
+    write_json(stats, _summary(figures, device))
+    writer.commit({"shard": shard.stem, "rejected": len(table)})
+
+
+def _may_do_better(rejects: Sequence[Sequence[Any]]) -> bool:
+    """Whether an image of a chunk was rejected for what may be mended by now: it lay out of reach, or was replaced."""
+    return any(reason.startswith((UNREADABLE, CHANGED)) for _, reason in rejects)
 
 
 def _run(
@@ -160,9 +164,8 @@ def _run(
             for _ in range(start, stop, batch_size):
                 pixels, batch_reasons = next(decoded)
                 began = time.perf_counter()
-                with torch.inference_mode():
-                    features = probes(pixels.to(device, non_blocking=True))
-                parts.append(Features(*(part.float().cpu() for part in features)))
+                features = probes(pixels.to(device, non_blocking=True))
+                parts.append(Features(*(part.cpu() for part in features)))
                 figures.computing += time.perf_counter() - began
                 reasons.extend(batch_reasons)
                 bar.advance(len(batch_reasons))
@@ -193,7 +196,7 @@ def _write_chunk(
     for row, reason in enumerate(reasons):
         if not reason and finite[row]:
             continue
-        rejects.append([start + row, reason or "the network's output is not finite"])
+        rejects.append([start + row, reason or f"the network's output is not finite in {writer.dtype('gap')}"])
         for block in stored.values():
             block[row] = np.nan
     for name, block in stored.items():

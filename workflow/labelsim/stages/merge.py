@@ -7,16 +7,18 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray
 
 from labelsim.errors import LabelsimError
 from labelsim.moment_store import CLASSES_PER_CHUNK, arrays, blocks, load_moments, put_moments
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.store import Array, Writer, load, open_store
 from labelsim.tables import read_table
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["merge_shards"]
 
@@ -122,5 +124,6 @@ def _check_rejects(reasons: Counter[str], images: int, limit: float, tables: Seq
     raise LabelsimError(
         f"{rejected:,} of {images:,} images ({rejected / images:.1%}) could not be used; "
         f"extract.max_reject_fraction allows {limit:.1%}. Most frequent reasons:\n{listed}\n"
-        f"All are listed in {tables[0].parent}/*.rejects.parquet. Mend the images, or raise the limit."
+        f"All are listed in {tables[0].parent}/*.rejects.parquet (labelsim.open_run(…).rejects() reads them). "
+        "Mend the images and run with --forcerun scan extract, or raise the limit."
     )

@@ -6,16 +6,18 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import xarray
 from numpy.typing import NDArray
 
 from labelsim.statistics.neighbors import top_k
 from labelsim.store import load, open_store
 from labelsim.tables import write_table
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["neighbor_tables"]
 

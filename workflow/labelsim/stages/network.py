@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelsim.dataset.classes import imagenet_names
 from labelsim.network.builder import Network
 from labelsim.network.description import describe, probed
+from labelsim.network.groups import layer_groups
 from labelsim.store import write_json
 
 __all__ = ["network"]
@@ -18,19 +19,28 @@ __all__ = ["network"]
 logger = logging.getLogger(__name__)
 
 
-def network(model: Mapping[str, Any], probe: Mapping[str, Any], identity: str, output: Path) -> None:
+def network(
+    model: Mapping[str, Any],
+    probe: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    identity: str,
+    output: Path,
+) -> None:
     """Write `network.json`.
 
     Parameters
     ----------
     model, probe : mapping
         The configuration's sections of these names.
+    groups : mapping of str to sequence of str
+        The configuration's `similarity.layer_groups`: checked before any image is run, but no part of the network.
     identity : str
         The stage's identity: JSON with the digests of the files that the configuration names.
     output : Path
         The JSON file.
     """
     built, probes = probed(model, probe)
+    layer_groups([layer.name for layer in probes.layers], groups)
     for note in built.notes:
         logger.info("%s", note)
     for name, reason in probes.skipped:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from labelsim.dataset.classes import class_names
 from labelsim.dataset.shards import cut
 from labelsim.digests import canonical, digest
+from labelsim.errors import LabelsimError
 from labelsim.store import write_json
 from labelsim.tables import read_metadata, read_table, write_table
 
@@ -33,7 +34,7 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
     index : Path
         The JSON file to write: `digest` of the dataset, `classes` (id and name, in the order of the class
         index), `shards` (name, number of images, first and last class, in the order of the manifest),
-        `images` and `skipped`. The shards' tables are written beside it.
+        and `images`. The shards' tables are written beside it.
     class_ids : Path
         The JSON file to write with the ids of the classes alone: an added image leaves it as it is.
     """
@@ -44,7 +45,7 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
     new = 0
     for name, start, stop in shards:
         path = index.parent / f"{name}.parquet"
-        if not path.exists():
+        if not _whole(path, stop - start):
             write_table(samples.slice(start, stop - start), path, {})
             new += 1
     logger.info("%d shards, %d of them new", len(shards), new)
@@ -58,9 +59,16 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
             "classes": [{"id": id_, "name": label} for id_, label in zip(ids, labels, strict=True)],
             "shards": [_entry(samples, *shard) for shard in shards],
             "images": len(samples),
-            "skipped": metadata["skipped"],
         },
     )
+
+
+def _whole(path: Path, images: int) -> bool:
+    """Whether a shard's table is there, and can be read."""
+    try:
+        return len(read_table(path)) == images
+    except LabelsimError:
+        return False
 
 
 def _entry(samples: pa.Table, name: str, start: int, stop: int) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
 
-from labelsim.errors import LabelsimError
-from labelsim.moment_store import blocks, channel_blocks, class_labels, of_classes
+from labelsim.moment_store import blocks, channel_blocks, class_labels, class_means
+from labelsim.network.groups import layer_groups
 from labelsim.statistics.similarity import cosine
 from labelsim.store import Array, Writer, load, open_store
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["similarities"]
 
@@ -27,7 +29,7 @@ def similarities(
     moments: Path,
     welch: Path,
     methods: Sequence[str],
-    layer_groups: Mapping[str, Sequence[str]],
+    globs: Mapping[str, Sequence[str]],
     output: Path,
 ) -> None:
     """Write the similarity matrices.
@@ -38,8 +40,8 @@ def similarities(
         As the stages `merge` and `welch` wrote them.
     methods : sequence of str
         Of welch (S), hidden (H) and gap (P).
-    layer_groups : mapping of str to sequence of str
-        Name of a group, and globs over layer names.
+    globs : mapping of str to sequence of str
+        The configuration's `similarity.layer_groups`.
     output : Path
         The Zarr store to write: `welch` and `gap` (group, class, neighbor), `hidden` (class, neighbor),
         float32. The first group is `all`.
@@ -51,15 +53,17 @@ def similarities(
     """
     moment_data, welch_data = open_store(moments), open_store(welch)
     classes = moment_data.sizes["class"]
-    groups = _groups(load(moment_data, "layer"), layer_groups)
+    layers = load(moment_data, "layer").astype(object)
+    chosen = layer_groups(list(dict.fromkeys(layers.tolist())), globs)
+    groups = {name: np.isin(layers, members) for name, members in chosen.items()}
     writer = Writer(output, _arrays(methods, len(groups), classes), identity=welch_data.attrs["digest"])
     usable = load(welch_data, "usable")
     for method in methods:
         if method == "hidden":
-            _put(writer, method, (), cosine(_means(moment_data, "hidden"), classes))
+            _put(writer, method, (), cosine(class_means(moment_data, "hidden"), classes))
             continue
         for g, channels in enumerate(groups.values()):
-            columns = _t(welch_data, channels & usable) if method == "welch" else _means(moment_data, "gap", channels)
+            columns = _t(welch_data, channels & usable) if method == "welch" else _means(moment_data, channels)
             _put(writer, method, (g,), cosine(columns, classes))
     labels = class_labels(moment_data)
     for name, values in labels.items():
@@ -70,22 +74,6 @@ def similarities(
     writer.commit({"excluded_channels": left_out})
     for name, channels in groups.items():
         logger.info("Group %s: %s channels, %s of them left out of welch", name, f"{channels.sum():,}", left_out[name])
-
-
-def _groups(layers: NDArray[np.str_], globs: Mapping[str, Sequence[str]]) -> dict[str, NDArray[np.bool_]]:
-    """Channels of each layer group; `all` first."""
-    names = list(dict.fromkeys(layers.tolist()))
-    groups = {"all": np.ones(len(layers), dtype=bool)}
-    for group, patterns in globs.items():
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in names):
-                raise LabelsimError(
-                    f"similarity.layer_groups.{group}: {pattern!r} matches none of the {len(names)} layers, "
-                    f"such as {', '.join(names[:3])}; `labelsim layers` lists them"
-                )
-        chosen = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
-        groups[group] = np.isin(layers.astype(object), list(chosen))
-    return groups
 
 
 def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Array]:
@@ -118,13 +106,7 @@ def _t(dataset: xarray.Dataset, channels: NDArray[np.bool_]) -> Iterator[NDArray
             yield load(dataset, "t", channel=part)[:, channels[part]]
 
 
-def _means(
-    dataset: xarray.Dataset, name: str, channels: NDArray[np.bool_] | None = None
-) -> Iterator[NDArray[np.float64]]:
-    """Class means, a block of channels at a time; NaN for classes without images."""
-    start = 0
-    for moments in of_classes(dataset, name):
-        part = slice(start, start + moments.mean.shape[1])
-        start = part.stop
-        chosen = slice(None) if channels is None else channels[part]
-        yield np.where(moments.count[:, np.newaxis] > 0, moments.mean, np.nan)[:, chosen]
+def _means(dataset: xarray.Dataset, channels: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
+    """Class means of the chosen channels, a block at a time."""
+    for part, means in zip(channel_blocks(len(channels)), class_means(dataset, "gap"), strict=True):
+        yield means[:, channels[part]]
