@@ -502,3 +502,26 @@ def test_json_replaces_the_file_and_does_not_write_into_it(tmp_path):
     write_json(path, {"new": 2})
     assert json.loads(link.read_text()) == {"old": 1}
     assert json.loads(path.read_text()) == {"new": 2}
+
+
+TRY = """
+import fcntl, sys
+with open(sys.argv[1], "a") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(3)
+"""
+
+
+def test_a_writer_holds_its_store_until_it_has_committed(tmp_path):
+    def taken() -> bool:
+        lock = tmp_path / ".a.lock"
+        return subprocess.run([sys.executable, "-c", TRY, str(lock)], check=False).returncode == 3
+
+    writer = Writer(tmp_path / "a.zarr", {"count": Array(("class",), (2,), "int64")}, "identity")
+    assert taken()
+    writer.put_whole("count", np.array([1, 2]))
+    assert taken()
+    writer.commit({})
+    assert not taken()
