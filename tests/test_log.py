@@ -51,6 +51,46 @@ def test_an_interrupted_job_says_so_without_a_traceback(tmp_path):
     assert "Traceback" not in log
 
 
+def test_a_job_that_is_cancelled_says_so_without_a_traceback(tmp_path):
+    code, log, terminal = run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    assert code == 143
+    assert log == terminal
+    assert "Stopped (SIGTERM): cancelled, pre-empted or out of time. Run the same command again" in log
+    assert "Traceback" not in log
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a file system of its own can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_on_the_terminal(small_disk):
+    fill = f"open({str(small_disk / 'data')!r}, 'wb').write(bytes(100_000))"
+    code, log, terminal = run(small_disk, fill)
+    assert code == 1
+    assert "There is no space left on the disk (No space left on device).\nMend that. Run the same" in terminal
+    assert "Traceback" not in terminal
+    assert terminal.startswith(log)  # as much of it as there was room for
+
+
+def test_a_folder_that_is_read_only_is_told_even_if_it_is_that_of_the_log(small_disk):
+    (small_disk / "logs/extract").mkdir(parents=True)
+    (small_disk / "logs/extract/a.log").write_text("before", encoding="utf-8")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    code, log, terminal = run(small_disk, "pass")
+    assert code == 1
+    assert log == "before"
+    assert f"The file system is read-only: {small_disk}/logs/extract/a.log" in terminal
+    assert "Traceback" not in terminal
+
+
 def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path):
     code, log, terminal = run(tmp_path, "{}['no such key']")
     assert code == 1

@@ -10,7 +10,7 @@ import pytest
 import xarray
 
 from labelsim.errors import LabelsimError
-from labelsim.store import Array, Writer, attributes, load, open_store, write_json, writer_lock
+from labelsim.store import Array, Writer, attributes, load, open_store, write_json
 
 ROWS, WIDTH, CHUNK = 7, 3, 2
 ARRAYS = {
@@ -421,62 +421,6 @@ def test_a_damaged_chunk_never_gives_numbers(tmp_path, name):
         assert f"Delete {path}, and make it anew" in str(caught.value)
     (path / name).write_bytes(whole)
     assert load(open_store(path), array).tolist() == VALUES[array].tolist()
-
-
-# Waits for a word, takes the lock, says so, and holds it until the next word.
-HOLDER = """
-import logging, sys
-from pathlib import Path
-from labelsim.store import writer_lock
-logging.basicConfig(stream=sys.stdout, format="%(message)s")
-sys.stdout.reconfigure(line_buffering=True)
-sys.stdin.readline()
-with writer_lock(Path(sys.argv[1])):
-    print("locked")
-    sys.stdin.readline()
-print("done")
-"""
-
-
-@pytest.fixture
-def holders(tmp_path):
-    command = [sys.executable, "-c", HOLDER, str(tmp_path / "locks" / "a.lock")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
-    yield processes
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def test_a_second_writer_waits_until_the_first_ends_or_is_killed(holders):
-    first, second, third = holders
-
-    def waits_for(process):
-        # It says whom it waits for just before it blocks; only then does the holder end.
-        name = f"process {process.pid} on {os.uname().nodename}"
-        return f"Waiting for {name}, which is writing this store.\n"
-
-    first.stdin.write("\n")
-    assert first.stdout.readline() == "locked\n"
-    second.stdin.write("\n")
-    assert second.stdout.readline() == waits_for(first)
-    first.stdin.write("\n")
-    assert first.stdout.readline() == "done\n"
-    assert second.stdout.readline() == "locked\n"
-    third.stdin.write("\n")
-    assert third.stdout.readline() == waits_for(second)
-    second.kill()
-    assert third.stdout.readline() == "locked\n"
-    third.stdin.write("\n")
-    assert third.stdout.readline() == "done\n"
-
-
-def test_a_lock_that_nobody_holds_is_taken_at_once(tmp_path, caplog):
-    for _ in range(2):
-        with writer_lock(tmp_path / "a.lock"):
-            assert (tmp_path / "a.lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
-    assert caplog.records == []
 
 
 def test_json_is_written_whole(tmp_path):

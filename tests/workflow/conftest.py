@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import toy
 
-from labelsim.store import writer_lock
+from labelsim.locks import held
 
 REPOSITORY = Path(__file__).parents[2]
 # Jobs import torch: without its compiled modules that takes three times as long.
@@ -93,7 +93,7 @@ def base(tmp_path_factory, run):
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder = root / "base"
-    with writer_lock(root / "base.lock"):
+    with held(root / "base.lock", "the finished run"):
         if not (folder / "output.log").exists():
             shutil.rmtree(folder, ignore_errors=True)
             outcome = run(toy.write(folder))

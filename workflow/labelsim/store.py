@@ -7,14 +7,11 @@ the arrays' metadata too. A folder without that file is work in progress and is 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import os
 import shutil
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
@@ -28,14 +25,13 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from labelsim.digests import canonical, digest, file_digest
 from labelsim.errors import LabelsimError
+from labelsim.locks import held
 
 # Imported where it is used: those that only write do without its two seconds.
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Array", "Writer", "attributes", "load", "open_store", "write_json", "writer_lock"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Array", "Writer", "attributes", "load", "open_store", "write_json"]
 
 _ROOT = "zarr.json"
 
@@ -110,7 +106,7 @@ class Writer:
         self._digests: dict[str, str] = {}
         self.kept: list[dict[str, Any]] = []
         self._lock = ExitStack()
-        self._lock.enter_context(writer_lock(path.with_name(f".{path.stem}.lock")))
+        self._lock.enter_context(held(path.with_name(f".{path.stem}.lock"), path.name))
         # Before anything changes: a root that is there would vouch for chunks that are being replaced.
         (path / _ROOT).unlink(missing_ok=True)
         records = self._journal_records()
@@ -351,33 +347,6 @@ def attributes(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise LabelsimError(f"{path / _ROOT} is damaged.\n{_remedy(path)}") from error
     return contents
-
-
-@contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
-    """Hold the one right to write; wait for a process that holds it already.
-
-    A POSIX record lock: the kernel drops it when its holder ends, however it ends, on network file
-    systems too.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file. It stays behind; what it says is only who held the lock last.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            logger.warning("Waiting for %s, which is writing this store.", holder)
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
 
 
 def write_json(path: Path, value: Any) -> None:

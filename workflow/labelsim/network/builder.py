@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import re
 import sys
@@ -10,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import PIL.Image
@@ -213,7 +215,7 @@ def _import_file(spec: str, path: Path) -> object:
     name = f"_labelsim_{path.stem}_{hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()}"
     if name in sys.modules and sys.modules[name].__file__ == str(path):
         return sys.modules[name]
-    module_spec = importlib.util.spec_from_file_location(name, path)
+    module_spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
     assert module_spec is not None  # the name ends in .py
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
@@ -224,6 +226,13 @@ def _import_file(spec: str, path: Path) -> object:
         del sys.modules[name]
         raise LabelsimError(f"{spec!r} could not be imported: {_reason(error)}") from error
     return module
+
+
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is: Python's cache of compiled files overlooks an edit within a second of the last."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _call(spec: str, base: Path) -> object:

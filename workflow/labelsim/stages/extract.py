@@ -24,6 +24,7 @@ from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
+from labelsim.network.device import claimed
 from labelsim.network.probes import Features, Probes
 from labelsim.store import Array, Writer, write_json
 from labelsim.tables import read_table, write_table
@@ -90,43 +91,43 @@ def extract(
     rows = read_table(shard)
     description = json.loads(network.read_text(encoding="utf-8"))
     torch.set_num_threads(max(1, threads))
-    device = _device(config["extract"]["device"])
-    built, probes = probed(config["model"], config["probe"])
-    _check(describe(built, probes), description, network)
-    built.module.to(device)
-    arrays = _arrays(rows, description, config["store"])
-    identity = json.dumps(
-        {
-            "shard": shard.stem,
-            "network": description,
-            "precision": config["extract"]["precision"],
-            "dtype": config["store"]["dtype"],
-            "code": code,
-        },
-        sort_keys=True,
-    )
-    writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
-    done = {note["chunk"]: note["rejects"] for note in writer.kept if not _may_do_better(note["rejects"])}
-    chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
-    figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
-    logger.info(
-        "Shard %s: %s images on %s%s",
-        shard.stem,
-        f"{len(rows):,}",
-        device,
-        f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
-    )
-    source = open_source(config["dataset"]["source"], config["dataset"]["format"])
-    images = Images(source, rows, built.transform, probes.input_shape)
-    pending = {index: span for index, span in chunks.items() if index not in done}
-    done |= _run(images, pending, probes, writer, device, config["extract"], threads, figures)
-    _put_coordinates(writer, rows, description)
-    table = _reject_table(rows, done)
-    figures.rejected = len(table)
-    figures.total = time.perf_counter() - started
-    write_table(table, rejects, {})
-    write_json(stats, _summary(figures, device))
-    writer.commit({"shard": shard.stem, "rejected": len(table)})
+    with claimed(config["extract"]["device"]) as device:
+        built, probes = probed(config["model"], config["probe"])
+        _check(describe(built, probes), description, network)
+        built.module.to(device)
+        arrays = _arrays(rows, description, config["store"])
+        identity = json.dumps(
+            {
+                "shard": shard.stem,
+                "network": description,
+                "precision": config["extract"]["precision"],
+                "dtype": config["store"]["dtype"],
+                "code": code,
+            },
+            sort_keys=True,
+        )
+        writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
+        done = {note["chunk"]: note["rejects"] for note in writer.kept if not _may_do_better(note["rejects"])}
+        chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
+        figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
+        logger.info(
+            "Shard %s: %s images on %s%s",
+            shard.stem,
+            f"{len(rows):,}",
+            device,
+            f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
+        )
+        source = open_source(config["dataset"]["source"], config["dataset"]["format"])
+        images = Images(source, rows, built.transform, probes.input_shape)
+        pending = {index: span for index, span in chunks.items() if index not in done}
+        done |= _run(images, pending, probes, writer, device, config["extract"], threads, figures)
+        _put_coordinates(writer, rows, description)
+        table = _reject_table(rows, done)
+        figures.rejected = len(table)
+        figures.total = time.perf_counter() - started
+        write_table(table, rejects, {})
+        write_json(stats, _summary(figures, device))
+        writer.commit({"shard": shard.stem, "rejected": len(table)})
 
 
 def _may_do_better(rejects: Sequence[Sequence[Any]]) -> bool:
@@ -203,19 +204,6 @@ def _write_chunk(
         writer.put(name, (index, 0), block)
     writer.record([(name, (index, 0)) for name in stored], {"chunk": index, "rejects": rejects})
     figures.writing += time.perf_counter() - began
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.device_count()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= available:
-        raise LabelsimError(
-            f"extract.device: {name!r} is not there; this machine shows PyTorch {available} CUDA devices. "
-            "Use auto or cpu, or ask the cluster for a GPU."
-        )
-    return device
 
 
 def _check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
