@@ -152,9 +152,18 @@ def killed(image: Image.Image) -> torch.Tensor:
     return torch.zeros(SHAPE)
 
 
-def test_a_killed_worker_is_told_as_that(dataset):
-    with pytest.raises(LabelsimError, match="A process that decodes images was killed"):
-        list(batches(dataset({"a.png": PNG}, killed), [range(1)], workers=1))
+def crashed(image: Image.Image) -> torch.Tensor:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return torch.zeros(SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [(killed, "was killed, most likely because memory ran out"), (crashed, r"crashed \(SIGSEGV\)")],
+)
+def test_a_worker_that_ended_is_told_by_what_ended_it(dataset, transform, message):
+    with pytest.raises(LabelsimError, match=f"A process that decodes images {message}"):
+        list(batches(dataset({"a.png": PNG}, transform), [range(1)], workers=1))
 
 
 def interrupted(image: Image.Image) -> torch.Tensor:

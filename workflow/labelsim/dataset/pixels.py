@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -121,15 +122,28 @@ def batches(
         collate_fn=_collate,
         worker_init_fn=_ignore_interrupt,
     )
+    iterator = iter(loader)
+    processes = multiprocessing.active_children()
     try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        yield from iterator
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        codes = [process.exitcode or 0 for process in processes]
+        signals = {-code for code in codes if code < 0} - {signal.SIGTERM}
+        if not signals and "DataLoader worker" not in str(error):
             raise
-        raise LabelsimError(
-            f"A process that decodes images was killed ({first_line(error)}).\n"
-            "Mostly memory ran out: give the job more, or lower extract.workers or extract.batch_size."
-        ) from error
+        raise LabelsimError(_ended(signals, error)) from error
+
+
+def _ended(signals: set[int], error: Exception) -> str:
+    """What to say of a worker that ended before its work did."""
+    if signals <= {signal.SIGKILL}:
+        return (
+            "A process that decodes images was killed, most likely because memory ran out (the system's out-of-memory "
+            "killer).\nGive the job more memory (mem_mb), or lower extract.workers or extract.batch_size. "
+            "What was extracted so far is kept."
+        )
+    names = ", ".join(signal.Signals(number).name for number in sorted(signals))
+    return f"A process that decodes images crashed ({names}): {first_line(error)}"
 
 
 def _ignore_interrupt(worker: int) -> None:
