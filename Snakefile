@@ -7,6 +7,7 @@ from snakemake.utils import min_version
 
 from labelsim.config import check_files, load, weights_file
 from labelsim.errors import LabelsimError
+from labelsim.locks import claim_run
 from labelsim.provenance import code, identity
 from labelsim.run import Paths, committed, figure_names
 
@@ -44,6 +45,13 @@ include: "rules/dataset.smk"
 include: "rules/features.smk"
 include: "rules/statistics.smk"
 include: "rules/report.smk"
+
+
+onstart:
+    try:
+        claim_run(Path(RUN.root))
+    except LabelsimError as error:
+        raise WorkflowError(str(error)) from None
 
 
 rule all:

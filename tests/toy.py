@@ -19,7 +19,9 @@ REJECTS = {
 LAYERS = {"conv1": 6, "conv2": 8, "conv3": 10}
 DEAD = 9  # position of the channel that never fires
 NETWORK = """
+import time
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -47,7 +49,18 @@ def network():
 
 def transform():
     tensor = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
-    return v2.Compose([v2.Resize((24, 24)), *tensor, v2.Normalize([0.5] * 3, [0.25] * 3)])
+    return v2.Compose([Hold(), v2.Resize((24, 24)), *tensor, v2.Normalize([0.5] * 3, [0.25] * 3)])
+
+
+class Hold(nn.Module):
+    # A test stops the extraction inside a shard by a file of this name.
+    seen = 0
+
+    def forward(self, image):
+        Hold.seen += 1
+        while Hold.seen > 20 and Path("hold").exists():
+            time.sleep(0.01)
+        return image
 """
 
 
@@ -113,6 +126,6 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def write_config(folder: Path, values: dict) -> None:
-    """Write config.yaml."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+def write_config(folder: Path, values: dict, name: str = "config.yaml") -> None:
+    """Write a config file."""
+    (folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -10,6 +10,7 @@ from random import Random
 from subprocess import Popen
 
 import toy
+from workflows import contents
 
 
 def wait_until(reached: Callable[[], bool], process: Popen[bytes]) -> None:
@@ -26,13 +27,6 @@ def half_done(results: Path) -> set[str]:
     """Shards of which some chunks are written, but not all."""
     journals = [path for path in results.glob("features/*.journal") if lines(path) > 1]
     return {path.stem for path in journals if not path.with_suffix(".zarr").joinpath("zarr.json").exists()}
-
-
-def contents(results: Path) -> dict[str, bytes]:
-    """All files that hold results, by their paths."""
-    files = [*results.rglob("*.parquet"), *results.glob("*.json"), *results.glob("shards/*.json")]
-    files += [path for path in results.rglob("*.zarr/**/*") if path.is_file()]
-    return {str(path.relative_to(results)): path.read_bytes() for path in files}
 
 
 def test_killed_and_run_again(base, tmp_path, run, start):

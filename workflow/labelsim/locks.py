@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["held", "one_held"]
+from labelsim.errors import LabelsimError
+
+__all__ = ["claim_run", "held", "one_held"]
 
 logger = logging.getLogger(__name__)
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _POLL = 1.0  # seconds
+_CLAIMED: list[IO[str]] = []  # open until the process ends
 
 
 @contextmanager
@@ -64,10 +67,45 @@ def one_held(paths: Sequence[Path], what: str) -> Iterator[int]:
                     yield which
                 return
         if not told:
-            holders = " and ".join(path.read_text(encoding="utf-8").strip() or "another process" for path in paths)
+            holders = " and ".join(_holder(path) for path in paths)
             logger.warning("Waiting for %s, held by %s.", what, holders)
             told = True
         time.sleep(_POLL)  # there is no waiting for one lock of several
+
+
+def claim_run(folder: Path) -> None:
+    """Take a run for as long as this process lives.
+
+    Snakemake's own locks are files: they stay behind a killed Snakemake, and all of them go when any run in the
+    same folder ends, or with --unlock.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's folder; made if it is not there.
+
+    Raises
+    ------
+    LabelsimError
+        If another process is at work on the run, or the folder cannot be written to.
+    """
+    path = folder / ".lock"
+    try:
+        file = _locked(path)
+    except OSError as error:
+        raise LabelsimError(
+            f"{folder} cannot be written to ({error.strerror}).\n"
+            "Mend that, or give the run another name (`run:` in the configuration)."
+        ) from None
+    if file is None:
+        raise LabelsimError(
+            f"{folder} is being worked on by {_holder(path)}.\nWait for that Snakemake to end, or stop it first."
+        )
+    _CLAIMED.append(file)
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() or "another process"
 
 
 def _locked(path: Path) -> IO[str] | None:

@@ -1,7 +1,7 @@
 """A real Slurm on one machine: munged, slurmctld and slurmd, started as root and without systemd.
 
-    python tests/slurm/cluster.py up FOLDER      # then: export SLURM_CONF=FOLDER/slurm.conf
-    python tests/slurm/cluster.py down FOLDER
+    python tests/slurm.py up FOLDER      # then: export SLURM_CONF=FOLDER/slurm.conf
+    python tests/slurm.py down FOLDER
 
 Two nodes of 16 cores with two GPUs each, all of them stand-ins: a node is a slurmd on a port of its own, and a GPU a
 device that swallows everything. Partitions: `cpu`, `gpu`, and `low`, which the others pre-empt. Slurm comes from
@@ -156,14 +156,15 @@ def _gpus(devices: Path, node: str) -> str:
     return f"NodeName={node} Name=gpu Type=standin File={devices}/{node}-[0-1]\n"
 
 
-def _start(folder: Path, environment: dict[str, str], *command: str) -> None:
+def _start(folder: Path, environment: dict[str, str], name: str, *arguments: str) -> None:
     """Start a daemon in a session of its own, and write down its process id."""
-    with (folder / f"{command[0]}.out").open("ab") as output:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    program = shutil.which(name, path=_path())
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    streams = [(os.POSIX_SPAWN_OPEN, number, folder / f"{name}.out", flags, 0o644) for number in (1, 2)]
+    nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    pid = os.posix_spawn(program, [name, *arguments], environment, file_actions=[nothing, *streams], setsid=True)
     with (folder / "pids").open("a", encoding="utf-8") as pids:
-        pids.write(f"{process.pid}\n")
+        pids.write(f"{pid}\n")
 
 
 def _answer(environment: dict[str, str], *command: str) -> str:
