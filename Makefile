@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
+COUNT ?= 50
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test soak lint bench clean
 
 demo: .venv/ready  ## the whole pipeline on data that needs no download
 	$(BIN)/snakemake --cores $(CORES) --quiet rules
@@ -12,6 +13,9 @@ demo: .venv/ready  ## the whole pipeline on data that needs no download
 
 test: .venv/ready
 	$(BIN)/pytest -n auto --maxprocesses 8
+
+soak: .venv/ready  ## fifty interruptions at random moments; some minutes
+	PYTHONPATH=tests $(BIN)/python tests/interruptions.py --count $(COUNT)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

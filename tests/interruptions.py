@@ -16,13 +16,15 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import psutil
+import slurm
 import toy
-from workflows import contents, snakemake, started
+from workflows import ENVIRONMENT, contents, snakemake, started
 
 DISK = 64  # MiB
 
@@ -250,7 +252,8 @@ def uninterrupted(folder: Path) -> dict[str, bytes]:
 def soak(count: int, seed: int, folder: Path) -> None:
     """Interrupt so often, and print how each interruption came out."""
     random = Random(seed)
-    trial = Trial(toy.write(folder / "run"), uninterrupted(folder / "uninterrupted"), random)
+    expected = uninterrupted(folder / "uninterrupted")
+    trial = Trial(toy.write(folder / "run"), expected, random)
     (trial.folder / "results").mkdir()
     own_disk = mount("-t", "tmpfs", "-o", f"size={DISK}m", "tmpfs", str(trial.folder / "results"))
     kinds = [kind for kind in KINDS if own_disk or kind not in ("full disk", "read-only results")]
@@ -285,6 +288,49 @@ def soak(count: int, seed: int, folder: Path) -> None:
     )
     for kind, number in outcomes.most_common():
         print(f"{number:4}  {kind}")
+
+
+def soak_on_slurm(count: int, folder: Path, expected: dict[str, bytes], random: Random) -> Counter[str]:
+    """Interrupt runs on a Slurm of this machine so often; count the kinds."""
+    cluster = {**ENVIRONMENT, **slurm.up(folder / "cluster")}
+    outcomes: Counter[str] = Counter()
+    run = folder / "slurm"
+    toy.write(run)
+    try:
+        while outcomes.total() < count:
+            while not _finished_on_slurm(run, cluster, outcomes, count, random):
+                assert snakemake(run, "--unlock").code == 0
+            while slurm.ask(cluster, "squeue", "-h"):  # jobs of a Snakemake that was killed
+                time.sleep(0.5)
+            assert contents(run / "results/toy") == expected
+            print("             finished on Slurm: every file as uninterrupted", flush=True)
+            shutil.rmtree(run / "results")
+            shutil.rmtree(run / ".snakemake")
+    finally:
+        slurm.down(folder / "cluster")
+    return outcomes
+
+
+def _finished_on_slurm(run: Path, cluster: dict[str, str], outcomes: Counter[str], count: int, random: Random) -> bool:
+    """Run the workflow on Slurm and interrupt it until it ends; whether it came to its end."""
+    with slurm.snakemake(run, cluster) as process:
+        while process.poll() is None:
+            time.sleep(random.uniform(1, 10))
+            jobs = slurm.ask(cluster, "squeue", "-h", "-t", "RUNNING", "-o", "%i %k").splitlines()
+            if not jobs or outcomes.total() >= count:
+                continue
+            kind = random.choice(
+                ["scancel", "scancel", "requeue, as of a pre-empted job", "SIGKILL to Snakemake on Slurm"]
+            )
+            job, comment = random.choice(jobs).split()
+            if kind.startswith("SIGKILL"):
+                process.kill()  # its jobs run on
+            else:
+                with suppress(subprocess.CalledProcessError):  # it has just ended
+                    slurm.ask(cluster, *(["scancel", job] if kind == "scancel" else ["scontrol", "requeue", job]))
+            outcomes[kind] += 1
+            print(f"             {kind:32} {comment}", flush=True)
+        return process.wait() == 0
 
 
 if __name__ == "__main__":

@@ -18,14 +18,24 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 ETC = Path("/etc/slurm/slurm.conf")
 NODES = ("n1", "n2")
 PORT = 26817
+REPOSITORY = Path(__file__).parents[1]
+
+# The plugin waits 10 seconds longer after each look at the queue that found nothing new. Here it looks twice a second.
+SNAKEMAKE = """
+import sys
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda self: 0.5, lambda self, seconds: None)
+sys.exit(main())
+"""
 
 SLURM_CONF = """\
 ClusterName=one
@@ -126,6 +136,40 @@ def up(folder: Path) -> dict[str, str]:
         down(folder)
         raise
     return environment
+
+
+@contextmanager
+def snakemake(folder: Path, environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the workflow with the profile for Slurm; what it says goes to output.log."""
+    profile = REPOSITORY / "workflow/profiles/slurm"
+    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
+    files = ["--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "config.yaml"]
+    # Only the tables: in its pictures a run on Slurm is no other than any run.
+    targets = ["--", "results/toy/neighbors.parquet", "results/toy/classes.parquet"]
+    command = [
+        sys.executable,
+        "-c",
+        SNAKEMAKE,
+        *files,
+        "--workflow-profile",
+        str(profile),
+        *quick,
+        *arguments,
+        *targets,
+    ]
+    with (
+        (folder / "output.log").open("wb") as output,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ask(environment: dict[str, str], *command: str) -> str:
+    """What a command of Slurm's says."""
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def down(folder: Path) -> None:

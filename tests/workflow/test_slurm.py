@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +11,8 @@ import psutil
 import pytest
 import slurm
 import toy
-from workflows import ENVIRONMENT, REPOSITORY, contents
-
-# The plugin waits 10 seconds longer after each look at the queue that found nothing new. Here it looks twice a second.
-SNAKEMAKE = """
-import sys
-from snakemake.cli import main
-from snakemake_executor_plugin_slurm import Executor
-Executor.next_seconds_between_status_checks = property(lambda self: 0.5, lambda self, seconds: None)
-sys.exit(main())
-"""
+from slurm import ask
+from workflows import ENVIRONMENT, contents
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +22,6 @@ def cluster(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
     yield {**ENVIRONMENT, **slurm.up(folder)}
     slurm.down(folder)
-
-
-def ask(cluster: dict[str, str], *command: str) -> str:
-    return subprocess.run(command, env=cluster, capture_output=True, text=True, check=True).stdout
 
 
 def running(cluster: dict[str, str]) -> dict[str, tuple[str, str]]:
@@ -56,30 +43,18 @@ def test_jobs_that_are_cancelled_killed_and_preempted_are_recovered(base, tmp_pa
     folder = toy.write(tmp_path / "slurm")
     (folder / "hold").touch()
     results, log = folder / "results/toy", folder / "output.log"
-    profile = ["--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm")]
-    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
-    arguments = ["--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "config.yaml", *profile, *quick]
-    command = [sys.executable, "-c", SNAKEMAKE, *arguments, "--set-resources", "extract:slurm_partition=low"]
-    # Only the tables: in its pictures a run on Slurm is no other than any run.
-    command += ["--", "results/toy/neighbors.parquet", "results/toy/classes.parquet"]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, cwd=folder, env=cluster, stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            wait_until(lambda: len(chunks(results)) == 3 and len(running(cluster)) == 3, process, log)
-            shards = dict(sorted(chunks(results).items()))
-            (cancelled, killed, preempted), jobs = shards, running(cluster)
-            ask(cluster, "scancel", jobs[cancelled][0])
-            job_process(killed).kill()
-            wait_until(lambda: again(cluster, cancelled, jobs) and again(cluster, killed, jobs), process, log)
-            job, node = running(cluster)[preempted]
-            ask(cluster, "sbatch", "-p", "gpu", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "true")
-            wait_until(lambda: "Restarts=1" in ask(cluster, "scontrol", "show", "job", job), process, log)
-            (folder / "hold").unlink()
-            process.wait(timeout=150)
-        finally:
-            process.kill()
+    with slurm.snakemake(folder, cluster, "--set-resources", "extract:slurm_partition=low") as process:
+        wait_until(lambda: len(chunks(results)) == 3 and len(running(cluster)) == 3, process, log)
+        shards = dict(sorted(chunks(results).items()))
+        (cancelled, killed, preempted), jobs = shards, running(cluster)
+        ask(cluster, "scancel", jobs[cancelled][0])
+        job_process(killed).kill()
+        wait_until(lambda: again(cluster, cancelled, jobs) and again(cluster, killed, jobs), process, log)
+        job, node = running(cluster)[preempted]
+        ask(cluster, "sbatch", "-p", "gpu", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "true")
+        wait_until(lambda: "Restarts=1" in ask(cluster, "scontrol", "show", "job", job), process, log)
+        (folder / "hold").unlink()
+        process.wait(timeout=150)
     said = log.read_text(encoding="utf-8")
     assert process.returncode == 0, said
     assert f"SLURM-job '{jobs[cancelled][0]}' failed, SLURM status is: 'CANCELLED'" in said
