@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +16,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
@@ -120,7 +117,7 @@ def extract(
         source = open_source(config["dataset"]["source"], config["dataset"]["format"])
         images = Images(source, rows, built.transform, probes.input_shape)
         pending = {index: span for index, span in chunks.items() if index not in done}
-        done |= _run(images, pending, probes, writer, device, config["extract"], threads, figures)
+        done |= _run(shard.stem, images, pending, probes, writer, device, config["extract"], threads, figures)
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
         figures.rejected = len(table)
@@ -136,6 +133,7 @@ def _may_do_better(rejects: Sequence[Sequence[Any]]) -> bool:
 
 
 def _run(
+    shard: str,
     images: Images,
     chunks: Mapping[int, tuple[int, int]],
     probes: Probes,
@@ -156,9 +154,9 @@ def _run(
     ]
     workers = _workers(config["workers"], threads, device)
     decoded = _timed(batches(images, cuts, workers, pin_memory=device.type == "cuda"), figures)
-    total = sum(map(len, cuts))
     writing: Future[None] | None = None
-    with _precision(config["precision"], device), ThreadPoolExecutor(1) as pool, _Progress(total, figures) as bar:
+    progress = _Progress(shard, sum(map(len, cuts)), figures)
+    with _precision(config["precision"], device), ThreadPoolExecutor(1) as pool:
         for index, (start, stop) in chunks.items():
             parts: list[Features] = []
             reasons: list[str] = []
@@ -169,7 +167,7 @@ def _run(
                 parts.append(Features(*(part.cpu() for part in features)))
                 figures.computing += time.perf_counter() - began
                 reasons.extend(batch_reasons)
-                bar.advance(len(batch_reasons))
+                progress.advance(len(batch_reasons))
             values = {name: torch.cat([getattr(part, name) for part in parts]).numpy() for name in _VARIABLES}
             if writing is not None:
                 writing.result()  # at most one chunk waits while the next is computed
@@ -314,36 +312,28 @@ def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
 
 
 class _Progress:
-    """A progress bar on a terminal; a line now and then in a log."""
+    """A line in the log now and then: a bar would get in the way of other jobs on the same terminal."""
 
     EVERY = 30.0  # seconds
 
-    def __init__(self, total: int, figures: Stats) -> None:
+    def __init__(self, shard: str, total: int, figures: Stats) -> None:
+        self._shard = shard
         self._total = total
         self._figures = figures
         self._done = 0
-        self._last = time.perf_counter()
-        columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task("extract", total=total)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._start = self._last = time.perf_counter()
 
     def advance(self, images: int) -> None:
         """Count images that are through."""
         self._done += images
-        self._bar.advance(self._task, images)
         now = time.perf_counter()
         if now - self._last >= self.EVERY:
             self._last = now
             logger.info(
-                "%s of %s images, %.0f %% of the time waiting for data",
+                "Shard %s: %s of %s images, %.0f a second, %.0f %% of the time waiting for data",
+                self._shard,
                 f"{self._done:,}",
                 f"{self._total:,}",
+                self._done / (now - self._start),
                 100 * self._figures.waiting / (self._figures.waiting + self._figures.computing),
             )
