@@ -315,7 +315,7 @@ def _finished_on_slurm(run: Path, cluster: dict[str, str], outcomes: Counter[str
     """Run the workflow on Slurm and interrupt it until it ends; whether it came to its end."""
     with slurm.snakemake(run, cluster) as process:
         while process.poll() is None:
-            time.sleep(random.uniform(1, 10))
+            time.sleep(random.uniform(1, 20))
             jobs = slurm.ask(cluster, "squeue", "-h", "-t", "RUNNING", "-o", "%i %k").splitlines()
             if not jobs or outcomes.total() >= count:
                 continue
