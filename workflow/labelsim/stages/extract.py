@@ -22,10 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
+from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
 from labelsim.network.probes import Features, Probes
-from labelsim.store import Array, Writer, write_json
+from labelsim.store import Array, Writer
 from labelsim.tables import read_table, write_table
 
 __all__ = ["extract"]
@@ -88,7 +89,7 @@ def extract(
     """
     started = time.perf_counter()
     rows = read_table(shard)
-    description = json.loads(network.read_text(encoding="utf-8"))
+    description = read_document(network)
     torch.set_num_threads(max(1, threads))
     device = _device(config["extract"]["device"])
     built, probes = probed(config["model"], config["probe"])
@@ -125,7 +126,7 @@ def extract(
     figures.rejected = len(table)
     figures.total = time.perf_counter() - started
     write_table(table, rejects, {})
-    write_json(stats, _summary(figures, device))
+    write_document(stats, _summary(figures, device))
     writer.commit({"shard": shard.stem, "rejected": len(table)})
 
 
