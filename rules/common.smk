@@ -13,7 +13,7 @@ def settled(path):
 
 
 def shards(wildcards):
-    return [shard["name"] for shard in json.loads(Path(index(wildcards)).read_text())["shards"]]
+    return [shard["name"] for shard in read_document(Path(index(wildcards)))["shards"]]
 
 
 def shard_moments(wildcards):

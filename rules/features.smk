@@ -16,7 +16,8 @@ checkpoint network:
 
 rule extract:
     input:
-        shard=RUN.shard("{shard}"),
+        # No rule's output: if it is gone, the checkpoint has to be asked for as well.
+        shard=lambda wildcards: index(wildcards) and RUN.shard(wildcards.shard),
         network=settled(RUN.network),
     output:
         # The store's chunks are not declared: what a killed job had finished is there for the next one.

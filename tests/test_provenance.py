@@ -74,9 +74,9 @@ def test_comments_docstrings_and_line_breaks_do_not_count(copy):
     module = copy.package / "store.py"
     text = module.read_text(encoding="utf-8")
     broken = text.replace(
-        "def write_json(path: Path, value: Any) -> None:", "def write_json(\n    path: Path, value: Any\n) -> None:"
+        "def attributes(path: Path) -> dict[str, Any]:", "def attributes(\n    path: Path\n) -> dict[str, Any]:"
     )
-    broken = broken.replace('    """Write JSON by way of', '    """Another way to say that it writes JSON by way of')
+    broken = broken.replace('    """Attributes of a', '    """Another way to say attributes of a')
     assert broken.count("\n") == text.count("\n") + 2
     module.write_text(broken, encoding="utf-8")
     assert copy.changed() == set()
@@ -110,7 +110,7 @@ def test_what_the_network_is_made_by_counts_for_network_and_extract(copy):
 
 
 def test_what_no_number_depends_on_starts_no_extraction(copy):
-    around = ["config", "provenance", "figures", "cli", "run", "log", "demo", "moment_store", "__init__"]
+    around = ["config", "provenance", "figures", "cli", "check", "run", "log", "demo", "moment_store", "__init__"]
     statistics = [f"statistics/{path.stem}" for path in (PACKAGE / "statistics").glob("*.py")]
     stages = [f"stages/{path.stem}" for path in (PACKAGE / "stages").glob("*.py") if path.stem != "extract"]
     for module in around + statistics + stages:
@@ -121,7 +121,7 @@ def test_what_no_number_depends_on_starts_no_extraction(copy):
 
 
 def test_edits_of_the_machinery_around_the_stages_change_none(copy):
-    for module in ("config", "provenance", "cli", "run", "log", "demo", "__init__"):
+    for module in ("config", "provenance", "cli", "check", "run", "log", "demo", "__init__"):
         copy.append(f"{module}.py", "\nEDITED = 1\n")
     assert copy.changed() == set()
     copy.append("figures.py", "\nEDITED = 1\n")

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 import labelsim
+from labelsim.documents import write_document
 from labelsim.errors import LabelsimError
 from labelsim.run import Paths, committed, figure_names, open_run
-from labelsim.store import Array, Writer, write_json
+from labelsim.store import Array, Writer
 from labelsim.tables import write_table
 
 IDS = np.array(["n01440764", "n02799071", "straße"], dtype=object)
@@ -44,8 +45,8 @@ def run(tmp_path):
     paths = Paths(str(tmp_path / "results" / "test"))
     for name in ("manifest", "neighbors", "classes"):
         write_table(pa.table({"class_id": IDS, "table": [name] * 3}), Path(getattr(paths, name)), {"model": "é"})
-    write_json(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}], "classes": [{"id": id_} for id_ in IDS]})
-    write_json(Path(paths.network), {"head": "fc"})
+    write_document(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}], "classes": [{"id": i} for i in IDS]})
+    write_document(Path(paths.network), {"head": "fc"})
     for shard, rejected in (("a", ["1.png"]), ("b", [])):
         table = pa.table({"sample_id": pa.array(rejected, pa.string()), "reason": pa.array(rejected, pa.string())})
         write_table(table, Path(paths.rejects(shard)), {})

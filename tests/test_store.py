@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 import xarray
 
 from labelsim.errors import LabelsimError
-from labelsim.store import Array, Writer, attributes, load, open_store, write_json
+from labelsim.store import Array, Writer, attributes, load, open_store, verify
 
 ROWS, WIDTH, CHUNK = 7, 3, 2
 ARRAYS = {
@@ -117,8 +116,8 @@ def kept(writer: Writer) -> list[int]:
     return [note["chunk"] for note in writer.kept]
 
 
-def damaged_by_a_bit(data: bytes, position: int) -> bytes:
-    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+def damaged_by_a_bit(data: bytes, position: int, bit: int = 0) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
 
 
 def test_a_store_is_a_labelled_dataset_in_xarray(tmp_path):
@@ -155,7 +154,7 @@ def test_a_chunk_of_the_fill_value_is_a_file_too(tmp_path):
 
 def test_rows_that_are_not_written_yet_read_as_nan(tmp_path):
     path = partly_written(tmp_path, chunks=1)
-    write_json(path / "zarr.json", {"zarr_format": 3, "node_type": "group"})  # as if it were finished
+    (path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group"}))  # as if it were finished
     values = xarray.open_zarr(path, consolidated=False, chunks=None)["gap"].values
     np.testing.assert_array_equal(values[:CHUNK], VALUES["gap"][:CHUNK])
     assert np.isnan(values[CHUNK:]).all()
@@ -314,6 +313,26 @@ def test_a_note_may_hold_any_character(tmp_path):
     assert [note["reason"] for note in resume(tmp_path).kept] == ["a\u2028b\u0085c\nd é"] * 2
 
 
+def test_a_line_that_changed_costs_its_chunk_only(tmp_path):
+    partly_written(tmp_path)
+    journal = tmp_path / "a.journal"
+    header, *records = journal.read_bytes().splitlines(keepends=True)
+    for position in range(len(records[1])):
+        # A changed line end takes the next line with it.
+        left = [0, 2] if position < len(records[1]) - 1 else [0]
+        for bit in (0, 5):
+            journal.write_bytes(header + records[0] + damaged_by_a_bit(records[1], position, bit) + records[2])
+            assert kept(resume(tmp_path)) == left
+
+
+def test_an_array_whose_metadata_changed_meanwhile_is_not_resumed(tmp_path):
+    metadata = partly_written(tmp_path) / "gap/zarr.json"
+    whole = metadata.read_text()
+    metadata.write_text(whole.replace("channel", "chanel"))
+    assert kept(resume(tmp_path)) == []
+    assert metadata.read_text() == whole
+
+
 def test_a_recorded_chunk_that_changed_meanwhile_is_not_kept(tmp_path):
     chunk = partly_written(tmp_path) / "gap/c/1/0"
     whole = chunk.read_bytes()
@@ -366,7 +385,7 @@ def test_an_unfinished_store_is_named(tmp_path):
 def assert_to_be_made_anew(path: Path) -> None:
     with pytest.raises(LabelsimError, match="is damaged") as caught:
         open_store(path)
-    assert f"Delete {path}, and make it anew: snakemake {path}/zarr.json" in str(caught.value)
+    assert str(caught.value).endswith(f"\nMake it anew: snakemake [your options] --force {path}/zarr.json")
 
 
 @pytest.mark.parametrize("gone", ["gap/c/1/0", "gap/c", "gap/zarr.json", "nothing/zarr.json", "sample_id"])
@@ -385,13 +404,23 @@ def test_a_damaged_root_is_named(tmp_path, text):
     assert_to_be_made_anew(path)
 
 
-def test_a_truncated_root_is_named(tmp_path):
+def test_a_root_that_is_not_as_it_was_written_is_named(tmp_path):
     path = write(tmp_path / "a.zarr")
-    whole = (path / "zarr.json").read_bytes()
-    for size in range(0, len(whole) - 2, 97):
-        (path / "zarr.json").write_bytes(whole[:size])
+    root = path / "zarr.json"
+    whole = root.read_bytes()
+    broken = [whole[:size] for size in range(0, len(whole), 7)] + [whole[:-1], whole + b"\n", b"\xff" + whole]
+    broken += [damaged_by_a_bit(whole, position, position % 8) for position in range(len(whole))]
+    for data in broken:
+        root.write_bytes(data)
         assert_to_be_made_anew(path)
-    (path / "zarr.json").write_bytes(b"\xff" + whole)
+
+
+@pytest.mark.parametrize("changed", [{"shard": "b"}, {"identity": "another"}, {"coordinates": ""}])
+def test_the_digest_is_that_of_the_whole_root(tmp_path, changed):
+    path = write(tmp_path / "a.zarr")
+    contents = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    contents["attributes"] |= changed
+    (path / "zarr.json").write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     assert_to_be_made_anew(path)
 
 
@@ -418,34 +447,63 @@ def test_a_damaged_chunk_never_gives_numbers(tmp_path, name):
         (path / name).write_bytes(data)
         with pytest.raises(LabelsimError, match=f"is damaged: {array} cannot be read") as caught:
             load(dataset, array)
-        assert f"Delete {path}, and make it anew" in str(caught.value)
+        assert str(caught.value).endswith(f"\nMake it anew: snakemake [your options] --force {path}/zarr.json")
     (path / name).write_bytes(whole)
     assert load(open_store(path), array).tolist() == VALUES[array].tolist()
 
 
-def test_json_is_written_whole(tmp_path):
-    path = tmp_path / "new folder" / "a.json"
-    write_json(path, {"name": "é日", "values": [1, None]})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "é日", "values": [1, None]}
-    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+@pytest.mark.parametrize("name", ["gap/c/1/0", "count/c/0", "sample_id/c/0"])
+def test_a_chunk_that_is_deleted_after_the_store_was_opened_never_reads_as_nothing(tmp_path, name):
+    path = write(tmp_path / "a.zarr")
+    dataset = open_store(path)
+    (path / name).unlink()
+    with pytest.raises(LabelsimError, match=f"is damaged: {name} is missing"):
+        load(dataset, name.split("/")[0])
 
 
-def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, {"old": 1})
-    for value in ({"new": object()}, {"new": float("nan")}):
-        with pytest.raises((TypeError, ValueError)):
-            write_json(path, value)
-    assert json.loads(path.read_text()) == {"old": 1}
+def test_a_part_that_lies_in_other_chunks_can_still_be_loaded(tmp_path):
+    path = write(tmp_path / "a.zarr")
+    dataset = open_store(path)
+    (path / "gap/c/1/0").unlink()  # rows 2 and 3
+    for part in (slice(0, 2), slice(4, 7), slice(4, None)):
+        np.testing.assert_array_equal(load(dataset, "gap", sample=part), VALUES["gap"][part])
+    for part in (slice(1, 3), slice(3, 4), slice(2, 7), slice(None)):
+        with pytest.raises(LabelsimError, match="gap/c/1/0 is missing"):
+            load(dataset, "gap", sample=part)
 
 
-def test_json_replaces_the_file_and_does_not_write_into_it(tmp_path):
-    path, link = tmp_path / "a.json", tmp_path / "link.json"
-    write_json(path, {"old": 1})
-    os.link(path, link)  # whoever has the old file open keeps reading the old file
-    write_json(path, {"new": 2})
-    assert json.loads(link.read_text()) == {"old": 1}
-    assert json.loads(path.read_text()) == {"new": 2}
+def test_a_whole_store_is_verified(tmp_path):
+    path = write(tmp_path / "a.zarr")
+    assert verify(path) == []
+
+
+def test_verifying_names_every_file_that_is_missing_or_changed(tmp_path):
+    path = write(tmp_path / "a.zarr")
+    for name, damage in {
+        "gap/zarr.json": lambda file: file.write_text(file.read_text().replace("channel", "chanel")),
+        "gap/c/0/0": Path.unlink,
+        "half/zarr.json": Path.unlink,
+        "half/c/1": lambda file: file.write_bytes((path / "half/c/0").read_bytes()),  # is not looked into
+        "count/c/0": lambda file: file.write_bytes(damaged_by_a_bit(file.read_bytes(), 9)),
+        "sample_id/c/0": lambda file: file.write_bytes(b""),
+    }.items():
+        damage(path / name)
+    found = verify(path)
+    assert sorted(line.split()[0] for line in found) == [
+        f"{path}/{name}" for name in ("count/c/0", "gap/c/0/0", "gap/zarr.json", "half/zarr.json", "sample_id/c/0")
+    ]
+    assert f"{path}/gap/c/0/0 is missing" in found
+
+
+def test_verifying_notices_a_sound_chunk_of_other_rows(tmp_path):
+    path = write(tmp_path / "a.zarr")
+    (path / "gap/c/1/0").write_bytes((path / "gap/c/2/0").read_bytes())
+    assert verify(path) == [f"{path}/gap/c/1/0 was changed"]
+
+
+def test_verifying_names_a_store_without_a_root(tmp_path):
+    with pytest.raises(LabelsimError, match="is unfinished"):
+        verify(partly_written(tmp_path))
 
 
 TRY = """

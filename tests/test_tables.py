@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -59,11 +60,63 @@ def test_a_missing_table_is_named(tmp_path):
     assert str(tmp_path / "a.parquet") in str(caught.value)
 
 
-@pytest.mark.parametrize("size", [0, 3, 100, -1])
-def test_a_damaged_table_is_named(tmp_path, size):
-    path = tmp_path / "a.parquet"
-    write_table(TABLE, path, {})
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(LabelsimError, match=r"is damaged .*\nDelete it, and make it anew: snakemake ") as caught:
+def changed(path: Path, data: bytes) -> str:
+    """What is said of a table whose file holds something else."""
+    path.write_bytes(data)
+    with pytest.raises(LabelsimError) as caught:
         read_table(path)
-    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_table_in_which_anything_changed_is_named(tmp_path):
+    path = tmp_path / "results" / "toy" / "a.parquet"
+    write_table(TABLE, path, {"a": 1})
+    whole = path.read_bytes()
+    broken = [whole[:size] for size in range(len(whole))] + [whole + b"\0", b"\0" + whole, bytes(len(whole)), whole * 2]
+    for position in range(len(whole)):
+        broken += [whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :] for bit in range(8)]
+    for data in broken:
+        message = changed(path, data)
+        assert message.startswith(f"{path} is damaged: ")
+        assert message.endswith("\nMake it anew: snakemake [your options] --force results/toy/a.parquet")
+
+
+def test_a_table_that_was_written_by_another_hand_is_named(tmp_path):
+    write_table(TABLE, tmp_path / "a.parquet", {"a": 1})
+    parquet.write_table(read_table(tmp_path / "a.parquet"), tmp_path / "b.parquet")
+    message = changed(tmp_path / "c.parquet", (tmp_path / "b.parquet").read_bytes())
+    assert "changed, or written by another version of labelsim" in message
+
+
+def test_a_table_read_by_another_hand_can_be_written(tmp_path):
+    write_table(TABLE, tmp_path / "a.parquet", {"a": 1})
+    write_table(parquet.read_table(tmp_path / "a.parquet"), tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({}),
+        pa.table({"name": pa.array([], pa.string())}),
+        pa.table({"t": [1.0, float("nan"), None], "name": ["labelsim_digest\x18 " + "0" * 32] * 3}),
+        pa.concat_tables([TABLE, TABLE]),
+    ],
+    ids=["nothing", "no rows", "a seal in the data", "several chunks"],
+)
+@pytest.mark.parametrize("metadata", [None, {}, {"note": "labelsim_digest\x18 " + "0" * 32}])
+def test_any_table_comes_back(tmp_path, table, metadata):
+    write_table(table, tmp_path / "a.parquet", metadata)
+    found = read_table(tmp_path / "a.parquet")
+    assert found.schema.equals(table.schema)
+    assert str(found.to_pydict()) == str(table.to_pydict())  # as text, NaN equals NaN
+    if metadata is not None:
+        assert read_metadata(found) == metadata
+
+
+def test_other_readers_can_verify_the_pages(tmp_path):
+    write_table(TABLE, tmp_path / "a.parquet", {})
+    whole = bytearray((tmp_path / "a.parquet").read_bytes())
+    whole[whole.index("日本".encode())] ^= 1
+    with pytest.raises(OSError, match="CRC"):
+        parquet.read_table(pa.BufferReader(bytes(whole)), page_checksum_verification=True)

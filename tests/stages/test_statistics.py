@@ -9,6 +9,7 @@ import scipy.spatial.distance
 import scipy.stats
 from pyarrow import Table
 
+from labelsim.documents import sealed, text_of, write_document
 from labelsim.errors import LabelsimError
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import moments
@@ -33,7 +34,6 @@ def folder(tmp_path):
     logits = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 2]]
     np.savez(tmp_path / "whole.npz", gap=gap, hidden=hidden, labels=labels)
     for name, part in (("first", slice(0, 9)), ("second", slice(9, 20))):
-        rows = part.stop - part.start
         ids = np.array([CLASSES[label] for label in labels[part]], dtype=object)
         values = {"gap": gap[part], "hidden": hidden[part], "logits": logits[part]}
         dims = {"gap": "channel", "hidden": "unit", "logits": "output"}
@@ -55,13 +55,13 @@ def folder(tmp_path):
         for key, (_, labelling) in coordinates.items():
             writer.put_whole(key, labelling)
         writer.put_whole("layer_channel", np.concatenate([np.arange(1000), np.arange(30)]))
-        writer.commit({"rows": rows})
+        writer.commit({"rejected": 0})
         write_table(Table.from_pydict({"sample_id": [], "class_id": [], "reason": []}), tmp_path / f"{name}.parquet")
-    (tmp_path / "network.json").write_text(json.dumps({"labels": None, "outputs": 3}), encoding="utf-8")
-    (tmp_path / "classes.json").write_text(json.dumps(CLASSES), encoding="utf-8")
+    write_document(tmp_path / "network.json", {"labels": None, "outputs": 3})
+    write_document(tmp_path / "classes.json", {"classes": CLASSES})
     classes = [{"id": id_, "name": id_.upper()} for id_ in CLASSES]
     index = {"digest": "digest", "classes": classes, "images": 20}
-    (tmp_path / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    write_document(tmp_path / "index.json", index)
     return tmp_path
 
 
@@ -73,6 +73,30 @@ def merged(folder, classes="dataset", limit=0.0):
     rejects = [folder / f"{name}.parquet" for name in ("first", "second")]
     merge_shards(parts, rejects, folder / "index.json", limit, folder / "moments.zarr")
     return open_store(folder / "moments.zarr")
+
+
+def test_rows_that_are_empty_for_no_reason_are_never_averaged(folder):
+    store = folder / "first.zarr"
+    root = json.loads((store / "zarr.json").read_text(encoding="utf-8"))
+    root["attributes"] = sealed({**root["attributes"], "rejected": 1}, "digest")
+    (store / "zarr.json").write_text(text_of(root), encoding="utf-8")
+    with pytest.raises(LabelsimError, match=r"is damaged: 0 of its rows are empty, but 1 were rejected.\nMake it anew"):
+        merged(folder)
+
+
+@pytest.mark.parametrize("name", ["gap/c/1/0", "hidden/c/1/0", "logits/c/0/0", "class_id/c/0", "sample_id/c/0"])
+def test_a_chunk_that_is_lost_while_it_is_read_is_never_averaged(folder, name, monkeypatch):
+    store = folder / "first.zarr"
+
+    def lost(path):
+        dataset = open_store(path)
+        (path / name).unlink(missing_ok=True)
+        return dataset
+
+    monkeypatch.setattr("labelsim.stages.moments.open_store", lost)
+    with pytest.raises(LabelsimError, match=f"{store} is damaged: {name} is missing"):
+        moments(store, folder / "network.json", None, "auto", folder / "first-moments.zarr")
+    assert not (folder / "first-moments.zarr").exists()
 
 
 def test_right_answers(folder):
@@ -93,7 +117,7 @@ def test_outputs_labelled_by_a_table(folder):
 
 
 def test_labels_must_be_as_many_as_outputs(folder):
-    (folder / "classes.json").write_text(json.dumps([*CLASSES, "d"]), encoding="utf-8")
+    write_document(folder / "classes.json", {"classes": [*CLASSES, "d"]})
     with pytest.raises(LabelsimError, match="dataset gives 4 classes, but the network has 3 outputs"):
         merged(folder)
 

@@ -1,4 +1,4 @@
-"""The command `labelsim`: look at a network before a run, and at the result after it."""
+"""The command `labelsim`: look at a network before a run, and at the result after it; verify a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from pyarrow.compute import field
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from labelsim.config import read
@@ -90,6 +91,23 @@ def top(
             _console().print(f"note: the run holds {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
+
+
+@app.command()
+def check(
+    run: Annotated[Path, typer.Argument(help="The run's folder, such as results/demo.", show_default=False)],
+) -> None:
+    """Verify a run: every file is read. Says what is damaged, missing or out of date, and how to make it anew."""
+    from labelsim import check as checking  # imports zarr and xarray, which the other commands do without
+
+    terminal = Console(stderr=True)
+    findings = checking.check(
+        run,
+        watch=lambda steps: track(steps, "check", console=terminal, transient=True, disable=not sys.stderr.isatty()),
+    )
+    print("\n".join(findings.lines()))
+    if not findings.whole:
+        raise typer.Exit(1)
 
 
 def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str], group: str, k: int) -> Table:

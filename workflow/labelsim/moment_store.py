@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelsim.digests import canonical, digest
 from labelsim.statistics.moments import Moments, total
 from labelsim.store import Array, Writer, load
 
@@ -23,6 +24,7 @@ __all__ = [
     "class_labels",
     "class_means",
     "load_moments",
+    "merged_identity",
     "of_classes",
     "put_moments",
 ]
@@ -59,6 +61,19 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
         "layer": Array(("channel",), (widths["gap"],), "str", coordinate=True),
         "layer_channel": Array(("channel",), (widths["gap"],), "int32", coordinate=True),
     }
+
+
+def merged_identity(dataset: str, shards: Sequence[str]) -> str:
+    """What the moments of all classes were made from.
+
+    Parameters
+    ----------
+    dataset : str
+        Digest of the dataset, as the index of the shards has it.
+    shards : sequence of str
+        Digests of the shards' stores of moments, in the order of the manifest.
+    """
+    return digest(canonical([dataset, list(shards)]))
 
 
 def put_moments(writer: Writer, name: str, first: int, moments: Moments) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 
 # The heavy libraries are imported where they are used: every job of the workflow imports this module.
@@ -145,17 +145,17 @@ class Run:
 
     def shards(self) -> list[str]:
         """Names of the shards, in the order of the manifest."""
-        return [shard["name"] for shard in self._json(self.paths.index)["shards"]]
+        return [shard["name"] for shard in read_document(Path(self.paths.index))["shards"]]
 
     def network(self) -> dict[str, Any]:
         """The network: its layers, head and transform, and the digest of its weights."""
-        return self._json(self.paths.network)
+        return read_document(Path(self.paths.network))
 
     def features(self, shard: str) -> xarray.Dataset:
         """Gap, hidden state and logits of every image of a shard."""
         dataset = self._store(self.paths.features(shard))
         # Classes may have been added since the shard was extracted: its classes are known by their ids.
-        index = {entry["id"]: i for i, entry in enumerate(self._json(self.paths.index)["classes"])}
+        index = {entry["id"]: i for i, entry in enumerate(read_document(Path(self.paths.index))["classes"])}
         current = [index[id_] for id_ in dataset["class_id"].values.tolist()]
         return dataset.assign_coords(class_index=("sample", current))
 
@@ -187,17 +187,6 @@ class Run:
         from labelsim.store import open_store
 
         return open_store(Path(path))
-
-    def _json(self, path: str) -> dict[str, Any]:
-        try:
-            contents: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise LabelsimError(f"{path} does not exist.\nRun the workflow to its end first.") from None
-        except ValueError as error:
-            raise LabelsimError(
-                f"{path} is damaged ({error}).\nDelete it and run the workflow again: it is made anew."
-            ) from None
-        return contents
 
 
 def open_run(folder: str | Path) -> Run:

@@ -2,7 +2,8 @@
 
 A store is a Zarr 3 group of arrays. Its chunks are written first, each with a digest of its values;
 the root metadata file `zarr.json` is written at the very end, by rename, and lists the digests, of
-the arrays' metadata too. A folder without that file is work in progress and is never read.
+the arrays' metadata too, under a digest of its own. A folder without that file is work in progress
+and is never read.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,17 +25,20 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from labelsim.damage import SEAL_BROKEN, absent, damaged
 from labelsim.digests import canonical, digest, file_digest
-from labelsim.errors import LabelsimError
+from labelsim.documents import sealed, text_of
+from labelsim.files import sync, write_whole
 from labelsim.locks import held
 
 # Imported where it is used: those that only write do without its two seconds.
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Array", "Writer", "attributes", "load", "open_store", "write_json"]
+__all__ = ["Array", "Writer", "attributes", "load", "open_store", "verify"]
 
 _ROOT = "zarr.json"
+_UNREADABLE = (ValueError, OSError, RuntimeError)  # what Zarr and its codecs raise for a damaged chunk
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,7 @@ class Array:
 
     def region(self, key: Sequence[int]) -> tuple[slice, ...]:
         """The part of the array that chunk `key` covers."""
-        return tuple(
-            slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(key, self.chunk_shape(), self.shape, strict=True)
-        )
+        return _region(key, self.chunk_shape(), self.shape)
 
 
 class Writer:
@@ -118,7 +121,7 @@ class Writer:
             self._digests.update(record["digests"])
             self.kept.append(record["note"])
         if journal is not None:
-            _write_text(journal, "".join(canonical(entry) + "\n" for entry in [self._header(), *records]))
+            write_whole(journal, "".join(map(_line, [self._header(), *records])).encode())
 
     def dtype(self, name: str) -> str:
         """The dtype that an array is stored in."""
@@ -147,7 +150,7 @@ class Writer:
             raise RuntimeError(f"{self._path}: {name} {tuple(key)}: a chunk of shape {values.shape} does not fit")
         self._arrays[name][spec.region(key)] = values
         chunk = _chunk_name(name, key)
-        _sync(self._path / chunk)
+        sync(self._path / chunk)
         self._digests[chunk] = _digest(values)
 
     def put_whole(self, name: str, values: NDArray[Any]) -> None:
@@ -170,7 +173,7 @@ class Writer:
         names = [_chunk_name(name, key) for name, key in chunks]
         digests = {name: self._digests[name] for name in names}
         with self._journal.open("a", encoding="utf-8") as file:
-            file.write(canonical({"digests": digests, "note": note}) + "\n")
+            file.write(_line({"digests": digests, "note": note}))
             file.flush()
             os.fsync(file.fileno())
 
@@ -198,11 +201,10 @@ class Writer:
             "coordinates": " ".join(coordinates),
             **attributes,
             "identity": self._identity,
-            "digest": digest(canonical([arrays, chunks])),
             "arrays": arrays,
             "chunks": chunks,
         }
-        write_json(self._path / _ROOT, {"zarr_format": 3, "node_type": "group", "attributes": contents})
+        write_whole(self._path / _ROOT, _root(contents))
         self._lock.close()
 
     def _start(self) -> None:
@@ -234,15 +236,8 @@ class Writer:
         if self._journal is None or not self._journal.exists():
             return None
         lines = self._journal.read_text(encoding="utf-8", errors="replace").split("\n")
-        records = []
-        for line in lines:
-            try:
-                records.append(json.loads(line))
-            except ValueError:  # the line that the killed writer was at
-                break
+        records = [entry for line in lines if (entry := _entry(line)) is not None]
         if not records or records[0] != self._header():
-            return None
-        if not all((self._path / name / _ROOT).exists() for name in self._specs):
             return None
         for leftover in self._path.rglob("*.partial"):
             leftover.unlink(missing_ok=True)
@@ -250,21 +245,17 @@ class Writer:
 
     def _header(self) -> dict[str, Any]:
         layout = {name: [s.dims, s.shape, s.chunk_shape(), s.dtype] for name, s in self._specs.items()}
-        header: dict[str, Any] = json.loads(canonical({"identity": self._identity, "layout": layout}))
+        # As the arrays were laid out: none is resumed whose metadata changed since.
+        arrays = {name: file_digest(self._path / name / _ROOT) for name in self._specs}
+        entry = {"identity": self._identity, "layout": layout, "arrays": arrays}
+        header: dict[str, Any] = json.loads(canonical(entry))
         return header
 
     def _intact(self, digests: Mapping[str, str]) -> bool:
-        for chunk, expected in digests.items():
-            if not (self._path / chunk).is_file():  # it would read as the fill value
-                return False
-            name, key = _split_chunk_name(chunk)
-            try:
-                values = self._arrays[name][self._specs[name].region(key)]
-            except (ValueError, OSError, RuntimeError):
-                return False
-            if _digest(np.asarray(values)) != expected:
-                return False
-        return True
+        return all(
+            _damage(self._path, chunk, self._arrays[chunk.split("/")[0]], expected) is None
+            for chunk, expected in digests.items()
+        )
 
 
 def open_store(path: Path) -> xarray.Dataset:
@@ -287,15 +278,10 @@ def open_store(path: Path) -> xarray.Dataset:
         If the store is missing or unfinished, lacks chunks, or has an array's metadata changed.
     """
     contents = attributes(path)
-    damaged = [name for name in contents["chunks"] if not (path / name).is_file()]
-    for name, expected in contents["arrays"].items():
-        if file_digest(path / name / _ROOT) != expected:
-            damaged.append(f"{name}/{_ROOT}")
-    if damaged:
-        raise LabelsimError(
-            f"{path} is damaged: {len(damaged)} of its files are missing or changed ({damaged[0]} first).\n"
-            f"{_remedy(path)}"
-        )
+    gone = [chunk for chunk in contents["chunks"] if not (path / chunk).is_file()]
+    found = [f"{name}/{_ROOT}" for name in _changed_arrays(path, contents)] + gone
+    if found:
+        raise damaged(path, f"{len(found)} of its files are missing or changed, {found[0]} first")
     import xarray
 
     return xarray.open_zarr(path, consolidated=False, chunks=None)
@@ -321,13 +307,47 @@ def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
     Raises
     ------
     LabelsimError
-        If a chunk's checksum does not fit its bytes, or the file cannot be read.
+        If a chunk is missing, its checksum does not fit its bytes, or the file cannot be read.
     """
+    path = Path(dataset.encoding["source"])
     try:
-        return np.asarray(dataset[name].isel(where).values)
-    except (ValueError, OSError, RuntimeError) as error:
-        path = Path(dataset.encoding["source"])
-        raise LabelsimError(f"{path} is damaged: {name} cannot be read ({error}).\n{_remedy(path)}") from error
+        values = np.asarray(dataset[name].isel(where).values)
+    except _UNREADABLE as error:
+        raise damaged(path, f"{name} cannot be read ({error})") from error
+    # Zarr reads a missing chunk as NaN, or 0. One that is there now was there when it was read.
+    for key in _keys(dataset[name], where):
+        if not (path / _chunk_name(name, key)).is_file():
+            raise damaged(path, f"{_chunk_name(name, key)} is missing")
+    return values
+
+
+def verify(path: Path) -> list[str]:
+    """Read a whole committed store, a chunk at a time, and hold it against the digests in its root.
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder.
+
+    Returns
+    -------
+    list of str
+        A line for each file of the store that is missing or changed.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, or its root metadata is damaged.
+    """
+    contents = attributes(path)
+    changed = _changed_arrays(path, contents)
+    found = [f"{path / name / _ROOT} is missing or changed" for name in changed]
+    arrays = {name: zarr.open_array(store=path / name, mode="r") for name in contents["arrays"] if name not in changed}
+    for chunk, expected in contents["chunks"].items():
+        damage = _damage(path, chunk, arrays.get(chunk.split("/")[0]), expected)
+        if damage is not None:
+            found.append(f"{path / chunk} {damage}")
+    return found
 
 
 def attributes(path: Path) -> dict[str, Any]:
@@ -339,52 +359,77 @@ def attributes(path: Path) -> dict[str, Any]:
         If the store is missing or unfinished, or its root metadata cannot be read.
     """
     try:
-        contents: dict[str, Any] = json.loads((path / _ROOT).read_text(encoding="utf-8"))["attributes"]
-        contents["chunks"], contents["arrays"], contents["digest"]
+        data = (path / _ROOT).read_bytes()
+        contents: dict[str, Any] = json.loads(data)["attributes"]
+        whole = _root(contents) == data
     except (FileNotFoundError, NotADirectoryError):
-        state = "is unfinished: its zarr.json is not written yet" if path.is_dir() else "does not exist"
-        raise LabelsimError(f"{path} {state}.\nRun the workflow to its end first.") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise LabelsimError(f"{path / _ROOT} is damaged.\n{_remedy(path)}") from error
+        state = f"is unfinished: its {_ROOT} is not written yet" if path.is_dir() else "does not exist"
+        raise absent(path, state) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise damaged(path / _ROOT, error) from error
+    if not whole:
+        raise damaged(path / _ROOT, SEAL_BROKEN)
     return contents
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON by way of a temporary file and a rename: a reader sees all of it or nothing."""
-    _write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def _root(attributes: Mapping[str, Any]) -> bytes:
+    """The root metadata file: the digest in it stands for the whole store."""
+    root = {"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes, "digest")}
+    return text_of(root).encode()
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
+def _line(entry: Mapping[str, Any]) -> str:
+    """A line of a journal: an entry after its digest."""
+    text = canonical(entry)
+    return f"{digest(text)} {text}\n"
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _entry(line: str) -> dict[str, Any] | None:
+    """The entry of a line of a journal; None for a line that was cut short or changed."""
+    expected, _, text = line.partition(" ")
+    if digest(text) != expected:
+        return None
+    entry: dict[str, Any] = json.loads(text)
+    return entry
 
 
 def _chunk_name(name: str, key: Sequence[int]) -> str:
     return "/".join([name, "c", *map(str, key)])
 
 
-def _split_chunk_name(chunk: str) -> tuple[str, tuple[int, ...]]:
-    name, _, *key = chunk.split("/")
-    return name, tuple(map(int, key))
+def _region(key: Sequence[int], chunks: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(key, chunks, shape, strict=True))
+
+
+def _keys(array: xarray.DataArray, where: Mapping[str, slice]) -> Iterator[tuple[int, ...]]:
+    """Indices of the chunks that a part of an array lies in."""
+    spans = []
+    for dim, chunk in zip(array.dims, array.encoding["chunks"], strict=True):
+        start, stop, _ = where.get(str(dim), slice(None)).indices(array.sizes[dim])
+        spans.append(range(start // chunk, ceil(stop / chunk)))
+    return product(*spans)
+
+
+def _changed_arrays(path: Path, contents: Mapping[str, Any]) -> list[str]:
+    """Arrays of a store whose metadata are not those that were committed."""
+    return [name for name, expected in contents["arrays"].items() if file_digest(path / name / _ROOT) != expected]
+
+
+def _damage(path: Path, chunk: str, array: zarr.Array[Any] | None, expected: str) -> str | None:
+    """What is wrong with a chunk; None for nothing. Without its array it can only be missing."""
+    if not (path / chunk).is_file():  # it would read as the fill value
+        return "is missing"
+    if array is None:
+        return None
+    key = [int(index) for index in chunk.split("/")[2:]]
+    try:
+        values = np.asarray(array[_region(key, array.chunks, array.shape)])
+    except _UNREADABLE as error:
+        return f"cannot be read ({error})"
+    return None if _digest(values) == expected else "was changed"
 
 
 def _digest(values: NDArray[Any]) -> str:
     if values.dtype.kind in "OTU":
         return digest(canonical(values.tolist()))
     return blake2b(np.ascontiguousarray(values).view(np.uint8).data, digest_size=16).hexdigest()
-
-
-def _remedy(path: Path) -> str:
-    store = next((p for p in (path, *path.parents) if p.suffix == ".zarr"), path)
-    return f"Delete {store}, and make it anew: snakemake {store / _ROOT}, with your other options."

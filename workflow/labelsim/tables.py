@@ -1,21 +1,31 @@
-"""Parquet tables: written whole or not at all, with JSON metadata under the key `labelsim`."""
+"""Parquet tables: written whole or not at all, with JSON metadata under the key `labelsim`.
+
+A table is sealed: under the key `labelsim_digest` its file holds a digest of all its other bytes, the footer's
+statistics included, which other readers rely on.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from labelsim.errors import LabelsimError
+from labelsim.damage import SEAL_BROKEN, absent, damaged, unreadable
+from labelsim.files import write_whole
 
 __all__ = ["read_metadata", "read_table", "write_table"]
 
 _KEY = b"labelsim"
+_SEAL = b"labelsim_digest"
+_DIGITS = 32
+# A key and the head of its value as the Parquet format lays them down (Thrift's compact protocol): a seal is found and
+# checked before anything else is made of a file. The key stands in the footer, so a match in the data comes earlier.
+_MARK = _SEAL + bytes([0x18, _DIGITS])
 
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
@@ -33,39 +43,53 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None 
     if metadata is not None:
         encoded = json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode()
         table = table.replace_schema_metadata({_KEY: encoded})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        parquet.write_table(table, file, compression="zstd")
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    sink = pa.BufferOutputStream()
+    # Other readers can verify the pages.
+    with parquet.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_SEAL: b"0" * _DIGITS})
+    data = bytearray(sink.getvalue())
+    place = _place(data)
+    data[place] = _digest(data, place)
+    write_whole(path, bytes(data))
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a table.
+    """Read a table that `write_table` wrote.
 
     Raises
     ------
     LabelsimError
-        If it is not there, or damaged.
+        If it is not there, or is in any byte not as it was written.
     """
     try:
-        return parquet.read_table(path)
+        data = path.read_bytes()
     except FileNotFoundError:
-        raise LabelsimError(f"{path} does not exist.\nRun the workflow to its end first.") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise LabelsimError(
-            f"{path} is damaged ({error}).\nDelete it, and make it anew: snakemake {_target(path)}, with your "
-            "other options."
-        ) from None
-
-
-def _target(path: Path) -> str:
-    """What to ask Snakemake for, to have a table made anew."""
-    return "--forcerun shard" if path.parent.name == "shards" else str(path)
+        raise absent(path) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    place = _place(data)
+    if data[place] != _digest(data, place):
+        raise damaged(path, SEAL_BROKEN)
+    return parquet.read_table(pa.BufferReader(data))
 
 
 def read_metadata(table: pa.Table) -> dict[str, Any]:
     """The JSON metadata of a table that `write_table` wrote."""
     metadata: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
     return metadata
+
+
+def _place(data: bytes | bytearray) -> slice:
+    """Where the seal stands in a file; at its end, where it has none."""
+    found = data.rfind(_MARK)
+    start = len(data) if found < 0 else found + len(_MARK)
+    return slice(start, start + _DIGITS)
+
+
+def _digest(data: bytes | bytearray, place: slice) -> bytes:
+    """Digest of all bytes of a file but those of its seal."""
+    view = memoryview(data)
+    state = blake2b(view[: place.start], digest_size=_DIGITS // 2)
+    state.update(view[place.stop :])
+    return state.hexdigest().encode()

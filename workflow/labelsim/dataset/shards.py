@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.ndimage import minimum_filter1d
 
-__all__ = ["boundaries", "choose", "cut", "folds", "row_digests"]
+__all__ = ["boundaries", "choose", "cut", "folds", "row_digests", "shard_name"]
 
 DIGEST_BYTES = 16
 BATCH = 65_536  # rows that are Python objects at a time
@@ -100,9 +100,20 @@ def cut(samples: pa.Table, images_per_shard: int) -> list[tuple[str, int, int]]:
     starts = boundaries(keys, images_per_shard).tolist()
     digests = row_digests(samples)
     return [
-        (blake2b(digests[start:stop].tobytes(), digest_size=8).hexdigest(), start, stop)
+        (_name(digests[start:stop]), start, stop)
         for start, stop in zip(starts, [*starts[1:], samples.num_rows], strict=False)
     ]
+
+
+def shard_name(rows: pa.Table) -> str:
+    """Name the shard that is made of some rows, as `cut` does.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Table with sample_id, bytes and, optionally, content.
+    """
+    return _name(row_digests(rows))
 
 
 def choose(samples: pa.Table, images_per_class: int) -> pa.Table:
@@ -143,6 +154,10 @@ def folds(sample_ids: Sequence[str], n: int = 8) -> np.ndarray:
         Folds from 0 to n - 1.
     """
     return (_hashes(sample_ids, FOLD) % np.uint64(n)).astype(np.int8)
+
+
+def _name(digests: np.ndarray) -> str:
+    return blake2b(digests.tobytes(), digest_size=8).hexdigest()
 
 
 def _split(keys: np.ndarray, start: int, stop: int, aim: int) -> list[int]:

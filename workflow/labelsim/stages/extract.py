@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
+from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
 from labelsim.network.device import claimed
 from labelsim.network.probes import Features, Probes
-from labelsim.store import Array, Writer, write_json
+from labelsim.store import Array, Writer
 from labelsim.tables import read_table, write_table
 
 __all__ = ["extract"]
@@ -86,7 +87,7 @@ def extract(
     """
     started = time.perf_counter()
     rows = read_table(shard)
-    description = json.loads(network.read_text(encoding="utf-8"))
+    description = read_document(network)
     torch.set_num_threads(max(1, threads))
     with claimed(config["extract"]["device"]) as device:
         built, probes = probed(config["model"], config["probe"])
@@ -123,7 +124,7 @@ def extract(
         figures.rejected = len(table)
         figures.total = time.perf_counter() - started
         write_table(table, rejects, {})
-        write_json(stats, _summary(figures, device))
+        write_document(stats, _summary(figures, device))
         writer.commit({"shard": shard.stem, "rejected": len(table)})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
-from labelsim.moment_store import CLASSES_PER_CHUNK, arrays, blocks, load_moments, put_moments
+from labelsim.moment_store import CLASSES_PER_CHUNK, arrays, blocks, load_moments, merged_identity, put_moments
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.store import Array, Writer, load, open_store
 from labelsim.tables import read_table
@@ -49,7 +49,7 @@ def merge_shards(
     LabelsimError
         If too many images could not be used, or a shard's store is damaged.
     """
-    contents = json.loads(index.read_text(encoding="utf-8"))
+    contents = read_document(index)
     classes = contents["classes"]
     position = {entry["id"]: i for i, entry in enumerate(classes)}
     datasets = [open_store(path) for path in shards]
@@ -57,7 +57,8 @@ def merge_shards(
     first = datasets[0]
     folds = first.sizes["fold"]
     widths = {"gap": first.sizes["channel"], "hidden": first.sizes["unit"]}
-    writer = Writer(output, _arrays(folds, len(classes), widths), identity=contents["digest"])
+    identity = merged_identity(contents["digest"], [dataset.attrs["digest"] for dataset in datasets])
+    writer = Writer(output, _arrays(folds, len(classes), widths), identity)
     count = np.zeros((folds, len(classes)), dtype=np.int64)
     for block in blocks(len(classes), CLASSES_PER_CHUNK):
         for name in widths:

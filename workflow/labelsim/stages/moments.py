@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelsim.damage import damaged
 from labelsim.dataset.classes import read_class_table
 from labelsim.dataset.shards import folds
+from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.moment_store import arrays, put_moments
 from labelsim.statistics.moments import Moments, empty, merge, of_groups
@@ -40,6 +41,11 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     output : Path
         The Zarr store to write. `top1` counts the images whose largest output is that of their class;
         it is -1 for a class that no output is known to stand for.
+
+    Raises
+    ------
+    LabelsimError
+        If the features are damaged, or `classes` do not fit the network's outputs.
     """
     dataset = open_store(features)
     present, member = np.unique(load(dataset, "class_id").astype(object), return_inverse=True)
@@ -59,6 +65,8 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
             _add(moment, values[name][used], groups[part][used])
         hit = np.argmax(values["logits"][used], axis=1) == expected[member[part][used]]
         right += np.bincount(member[part][used][hit], minlength=len(present))
+    if (empty_rows := len(fold) - sums["gap"].count.sum()) != dataset.attrs["rejected"]:
+        raise damaged(features, f"{empty_rows} of its rows are empty, but {dataset.attrs['rejected']} were rejected")
     by_fold = {name: _by_fold(moment) for name, moment in sums.items()}
     writer = Writer(output, arrays(FOLDS, len(present), widths), identity=dataset.attrs["digest"])
     writer.put_whole("count", by_fold["gap"].count)
@@ -87,7 +95,7 @@ def _by_fold(moments: Moments) -> Moments:
 
 def _expected(present: Sequence[str], classes: str, network: Path, class_ids: Path | None) -> NDArray[np.int64]:
     """The output that stands for each class of the shard; -1 where none is known to."""
-    description = json.loads(network.read_text(encoding="utf-8"))
+    description = read_document(network)
     labels = _labels(classes, description["labels"], class_ids)
     if labels is not None and len(labels) != description["outputs"]:
         raise LabelsimError(
@@ -103,6 +111,6 @@ def _labels(classes: str, own: list[str] | None, class_ids: Path | None) -> list
     if classes == "auto":
         return own
     if class_ids is not None:
-        found: list[str] = json.loads(class_ids.read_text(encoding="utf-8"))
+        found: list[str] = read_document(class_ids)["classes"]
         return found
     return list(read_class_table(Path(classes)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from labelsim.documents import read_document
 from labelsim.statistics.neighbors import top_k
 from labelsim.store import load, open_store
 from labelsim.tables import write_table
@@ -49,7 +49,7 @@ def neighbor_tables(
     matrices, moment_data = open_store(similarity), open_store(moments)
     ids, names = (load(matrices, name).astype(object) for name in ("class_id", "class_name"))
     parts = [_part(*matrix, ids, names, config["neighbors"]["k"]) for matrix in _matrices(matrices)]
-    description = json.loads(network.read_text(encoding="utf-8"))
+    description = read_document(network)
     metadata = {
         "labelsim": version,
         "model": config["model"],

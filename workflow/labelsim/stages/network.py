@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from labelsim.dataset.classes import imagenet_names
+from labelsim.documents import write_document
 from labelsim.network.builder import Network
 from labelsim.network.description import describe, probed
 from labelsim.network.groups import layer_groups
-from labelsim.store import write_json
 
 __all__ = ["network"]
 
@@ -55,7 +55,7 @@ def network(
     )
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    write_json(
+    write_document(
         output,
         {"model": model["name"], "at": probe["at"], "sources": sources, **describe(built, probes), **_published(built)},
     )

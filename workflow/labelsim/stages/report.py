@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from labelsim.dataset.classes import find_class
 from labelsim.dataset.images import ImageError, decode
 from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
+from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.figures import ROW_LABELS, Neighbor, Row, heatmap_figure, neighbors_figure, save
 from labelsim.store import load, open_store
@@ -93,7 +93,7 @@ class _Examples:
 
     def __init__(self, index: Path, dataset: Mapping[str, Any]) -> None:
         self._folder = index.parent
-        self._shards = json.loads(index.read_text(encoding="utf-8"))["shards"]
+        self._shards = read_document(index)["shards"]
         self._source = open_source(dataset["source"], dataset["format"])
         self._images: dict[str, Image.Image | None] = {}
 

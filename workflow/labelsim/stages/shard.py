@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from labelsim.dataset.classes import class_names
-from labelsim.dataset.shards import cut
+from labelsim.dataset.shards import cut, shard_name
 from labelsim.digests import canonical, digest
+from labelsim.documents import write_document
 from labelsim.errors import LabelsimError
-from labelsim.store import write_json
 from labelsim.tables import read_metadata, read_table, write_table
 
 __all__ = ["shard"]
@@ -45,13 +45,13 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
     new = 0
     for name, start, stop in shards:
         path = index.parent / f"{name}.parquet"
-        if not _whole(path, stop - start):
+        if not _whole(path):
             write_table(samples.slice(start, stop - start), path, {})
             new += 1
     logger.info("%d shards, %d of them new", len(shards), new)
-    write_json(class_ids, ids)
+    write_document(class_ids, {"classes": ids})
     labels = class_names(ids, None if names == "auto" else Path(names))
-    write_json(
+    write_document(
         index,
         {
             # The shards' names are digests of their rows: together they stand for all images.
@@ -63,10 +63,10 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
     )
 
 
-def _whole(path: Path, images: int) -> bool:
-    """Whether a shard's table is there, and can be read."""
+def _whole(path: Path) -> bool:
+    """Whether a shard's table is there, whole, and of the rows that it is named after."""
     try:
-        return len(read_table(path)) == images
+        return shard_name(read_table(path)) == path.stem
     except LabelsimError:
         return False
 
