@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import ModuleType
 
+import forked
 import pytest
 import toy
 
@@ -35,29 +38,23 @@ class Outcome:
         return sorted(f"{rule} {wildcard[1]}" if wildcard else rule for rule, wildcard in jobs)
 
 
-def command(folder: Path, *options: str) -> list[str]:
-    """The command line that runs the workflow in a folder, with its config.yaml if it has one."""
+def arguments(folder: Path, *options: str, repository: Path = REPOSITORY) -> list[str]:
+    """What Snakemake is called with to run the workflow in a folder, with its config.yaml if it has one."""
     config = folder / "config.yaml"
     chosen = ["--configfile", str(config)] if config.exists() else []
-    snakefile = str(REPOSITORY / "Snakefile")
-    arguments = ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2"]
+    snakefile = str(repository / "Snakefile")
     # Other tests keep the cores busy: threads of one job would wait for each other.
     threads = ["--set-threads", "extract=1", "demo_network=1"]
-    return [sys.executable, "-m", "snakemake", *arguments, *threads, *options]
+    return ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2", *threads, *options]
 
 
-def snakemake(folder: Path, *options: str) -> Outcome:
-    """Run the workflow to its end."""
-    done = subprocess.run(
-        command(folder, *options),
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout)
+def snakemake(folder: Path, *options: str, repository: Path = REPOSITORY) -> Outcome:
+    """Run the workflow to its end, with the package that lies beside its Snakefile."""
+    paths = [str(repository / "workflow"), *filter(None, [ENVIRONMENT.get("PYTHONPATH")])]
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    with NamedTemporaryFile("r", encoding="utf-8") as output:
+        code = forked.snakemake(arguments(folder, *options, repository=repository), environment, Path(output.name))
+        return Outcome(code, output.read())
 
 
 @contextmanager
@@ -66,7 +63,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (
         (folder / "output.log").open("wb") as output,
         subprocess.Popen(
-            command(folder),
+            [sys.executable, "-m", "snakemake", *arguments(folder)],
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -87,19 +84,23 @@ def start():
     return started
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory, run):
+def finished(dataset: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the workflow ran once; not to be changed. The workers of pytest-xdist share it."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder = root / "base"
-    with writer_lock(root / "base.lock"):
+    folder = root / dataset.__name__
+    with writer_lock(root / f"{dataset.__name__}.lock"):
         if not (folder / "output.log").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            outcome = run(toy.write(folder))
+            outcome = snakemake(dataset.write(folder))
             assert outcome.code == 0, outcome.output
             (folder / "output.log").write_text(outcome.output, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    return finished(toy, tmp_path_factory)
 
 
 @pytest.fixture
