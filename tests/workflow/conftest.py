@@ -1,5 +1,6 @@
 """Runs of the workflow itself, by Snakemake in processes of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,9 @@ from types import ModuleType
 
 import forked
 import pytest
+import small
 import toy
+import yaml
 
 from labelsim.store import writer_lock
 
@@ -107,3 +110,50 @@ def base(tmp_path_factory):
 def copy(base, tmp_path):
     """A copy of `base`, file times included, to change and run again."""
     return shutil.copytree(base, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory):
+    return finished(small, tmp_path_factory)
+
+
+class Rerun:
+    """A copy of a finished run of the small dataset: change something, and see what runs again.
+
+    Attributes
+    ----------
+    folder : Path
+        Where Snakemake runs.
+    repository : Path
+        Whose Snakefile and package it runs.
+    """
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.folder = shutil.copytree(base, folder)
+        self.repository = REPOSITORY
+
+    def configure(self, key: str, value: object) -> None:
+        """Set a key of the configuration."""
+        section, name = key.split(".")
+        config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        config.setdefault(section, {})[name] = value
+        small.write_config(self.folder, config)
+
+    def shards(self) -> set[str]:
+        """Names of the shards."""
+        index = json.loads((self.folder / "results/small/shards/index.json").read_text(encoding="utf-8"))
+        return {shard["name"] for shard in index["shards"]}
+
+    def jobs(self, *options: str) -> list[str]:
+        """Run to the end and see that one more run would find nothing to do: the jobs that ran."""
+        outcome = snakemake(self.folder, *options, repository=self.repository)
+        assert outcome.code == 0, outcome.output
+        again = snakemake(self.folder, "--dry-run", repository=self.repository)
+        assert "Nothing to be done" in again.output, again.output
+        assert again.jobs == []
+        return outcome.jobs
+
+
+@pytest.fixture
+def rerun(small_base, tmp_path):
+    return Rerun(small_base, tmp_path / "copy")
