@@ -8,7 +8,7 @@ import pytest
 from labelsim.locks import held
 
 # Waits for a word, takes the first free lock of those named, says which, and holds it until the next word. A process
-# that it forked lives on until its input ends: workers that decode images outlive a job that is killed.
+# that it forked lives on until the test ends: workers that decode images outlive a job that is killed.
 HOLDER = """
 import logging, os, sys
 from pathlib import Path
@@ -16,10 +16,10 @@ from labelsim.locks import one_held
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 sys.stdout.reconfigure(line_buffering=True)
 sys.stdin.readline()
-with one_held([Path(path) for path in sys.argv[1:]], "a free GPU") as which:
+with one_held([Path(path) for path in sys.argv[2:]], "a free GPU") as which:
     if os.fork() == 0:
-        os.closerange(1, 3)
-        sys.stdin.read()
+        os.closerange(0, 3)
+        os.read(int(sys.argv[1]), 1)
         os._exit(0)
     print(f"has {which}")
     sys.stdin.readline()
@@ -30,10 +30,10 @@ print("done")
 class Holder:
     """A process that takes and holds a lock on command."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        command = [sys.executable, "-c", HOLDER, *map(str, paths)]
+    def __init__(self, paths: list[Path], end: int) -> None:
+        command = [sys.executable, "-c", HOLDER, str(end), *map(str, paths)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self.process = subprocess.Popen(command, **pipes)
+        self.process = subprocess.Popen(command, pass_fds=[end], **pipes)
         self.name = f"process {self.process.pid} on {os.uname().nodename}"
 
     def go_on(self) -> str:
@@ -48,16 +48,19 @@ class Holder:
 def holders(tmp_path):
     """Start so many processes with so many locks."""
     started = []
+    end, test = os.pipe()
 
     def start(processes: int, locks: int) -> list[Holder]:
         paths = [tmp_path / "locks" / f"GPU-{n}.lock" for n in range(locks)]
-        started.extend(Holder(paths) for _ in range(processes))
+        started.extend(Holder(paths, end) for _ in range(processes))
         return started
 
     yield start
     for holder in started:
         holder.process.kill()
         holder.process.communicate()
+    os.close(end)
+    os.close(test)
 
 
 def test_a_lock_passes_on_when_its_holder_ends_or_is_killed(holders):

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import forked
 
 REPOSITORY = Path(__file__).parents[1]
 # Jobs import torch: without its compiled modules that takes three times as long.
@@ -29,30 +32,23 @@ class Outcome:
         return sorted(f"{rule} {wildcard[1]}" if wildcard else rule for rule, wildcard in jobs)
 
 
-def command(folder: Path, *options: str, repository: Path = REPOSITORY) -> list[str]:
-    """The command line that runs the workflow in a folder, with its config.yaml if it has one."""
+def arguments(folder: Path, *options: str, repository: Path = REPOSITORY) -> list[str]:
+    """What Snakemake is called with to run the workflow in a folder, with its config.yaml if it has one."""
     config = folder / "config.yaml"
     chosen = ["--configfile", str(config)] if config.exists() else []
     snakefile = str(repository / "Snakefile")
-    arguments = ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2"]
     # Other tests keep the cores busy: threads of one job would wait for each other.
     threads = ["--set-threads", "extract=1", "demo_network=1"]
-    return [sys.executable, "-m", "snakemake", *arguments, *threads, *options]
+    return ["--snakefile", snakefile, "--directory", str(folder), *chosen, "--cores", "2", *threads, *options]
 
 
 def snakemake(folder: Path, *options: str, repository: Path = REPOSITORY) -> Outcome:
     """Run the workflow to its end, with the package that lies beside its Snakefile."""
-    path = os.pathsep.join([str(repository / "workflow"), *ENVIRONMENT.get("PYTHONPATH", "").split(os.pathsep)])
-    done = subprocess.run(
-        command(folder, *options, repository=repository),
-        env={**ENVIRONMENT, "PYTHONPATH": path.rstrip(os.pathsep)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout)
+    paths = [str(repository / "workflow"), *filter(None, [ENVIRONMENT.get("PYTHONPATH")])]
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    with NamedTemporaryFile("r", encoding="utf-8") as output:
+        code = forked.snakemake(arguments(folder, *options, repository=repository), environment, Path(output.name))
+        return Outcome(code, output.read())
 
 
 @contextmanager
@@ -61,7 +57,7 @@ def started(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     with (
         (folder / "output.log").open("wb") as output,
         subprocess.Popen(
-            command(folder, *options),
+            [sys.executable, "-m", "snakemake", *arguments(folder, *options)],
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output,

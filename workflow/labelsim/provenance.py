@@ -76,10 +76,10 @@ def code(stage: str) -> str:
     str
         32 hexadecimal digits.
     """
-    modules = _imports(f"labelsim.stages.{stage}")
+    modules = _modules(f"labelsim.stages.{stage}")
     if stage == "extract":
-        modules = {name: file for name, file in modules.items() if not name.startswith(_SOURCES)}
-    return digest(canonical({name: _code_of(file) for name, file in sorted(modules.items())}))
+        modules = {name: text for name, text in modules.items() if not name.startswith(_SOURCES)}
+    return digest(canonical(modules))
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
@@ -117,25 +117,32 @@ def _callable_digest(spec: str) -> str:
     if file is None or file.suffix != ".py":
         return "missing"
     try:
-        return digest(_code_of(file))
+        return digest(_code_of(_parse(file)))
     except SyntaxError:
         return file_digest(file)  # the stage that imports it will say what is wrong with it
     except OSError:
         return "missing"
 
 
-def _imports(name: str) -> dict[str, Path]:
-    """A module of labelsim and all that it imports of labelsim, directly or not, with their files."""
-    found: dict[str, Path] = {}
+def _modules(name: str) -> dict[str, str]:
+    """The code of a module of labelsim and of all that it imports of labelsim, directly or not, by their names."""
+    found: dict[str, str] = {}
     pending = [name]
     while pending:
         current = pending.pop()
         file = _module_file(current)
         if current in found or file is None:
             continue
-        found[current] = file
-        pending.extend(_imported_names(ast.parse(file.read_text(encoding="utf-8"))))
+        found[current], imported = _module(file)
+        pending.extend(imported)
     return found
+
+
+@cache  # most modules are several stages', and each job on a cluster reads them anew
+def _module(file: Path) -> tuple[str, list[str]]:
+    """The code of a module, and the names that it imports."""
+    tree = _parse(file)
+    return _code_of(tree), list(_imported_names(tree))
 
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:
@@ -157,8 +164,12 @@ def _module_file(name: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _code_of(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _code_of(tree: ast.Module) -> str:
+    """Code as text, without comments, docstrings and layout. The tree loses its docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body

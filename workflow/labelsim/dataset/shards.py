@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from scipy.ndimage import minimum_filter1d
 
 __all__ = ["boundaries", "choose", "cut", "folds", "row_digests", "shard_name"]
 
@@ -69,6 +68,8 @@ def boundaries(keys: np.ndarray, aim: int) -> np.ndarray:
     Bjørner, Blass, Gurevich (2010). Content-dependent chunking for differential compression, the local
     maximum approach. Journal of Computer and System Sciences 76, 154-203.
     """
+    from scipy.ndimage import minimum_filter1d  # here, as most that import this module cut nothing
+
     n, w = len(keys), (aim - 1) // 2
     # float64 holds the keys exactly, and is what the filter works in
     smallest = minimum_filter1d(keys.astype(np.float64), 2 * w + 1)

@@ -1,5 +1,7 @@
 """A name or a callable becomes a network, its weights and its transform."""
 
+from __future__ import annotations
+
 import difflib
 import hashlib
 import importlib
@@ -11,18 +13,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from labelsim.errors import LabelsimError
+
+# Imported where it is used: a network of the user's own does without its two seconds in every job.
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 __all__ = ["Network", "build", "check_name", "load_callable"]
 
@@ -140,10 +144,13 @@ def check_name(name: str) -> None:
             f"model.name {name!r}: timm networks are not supported yet. Supported: {supported}; "
             "a callable may build the network with timm."
         )
-    known = torchvision.models.list_models(module=torchvision.models)
-    if ":" in name or name in known:
+    if ":" in name:
         return
-    if name in torchvision.models.list_models():
+    models = _models()
+    known = models.list_models(module=models)
+    if name in known:
+        return
+    if name in models.list_models():
         raise LabelsimError(
             f"model.name {name!r} is in torchvision, but is no classification network: give {supported}."
         )
@@ -180,6 +187,12 @@ def load_callable(spec: str, base: Path = Path()) -> Callable[..., Any]:
     if not callable(found):
         raise LabelsimError(f"{spec!r} cannot be called: it is of type {type(found).__name__}.")
     return found
+
+
+def _models() -> ModuleType:
+    from torchvision import models
+
+    return models
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -247,14 +260,14 @@ def _call(spec: str, base: Path) -> object:
 
 def _entries(name: str) -> list[str]:
     """Names of a builder's weights entries, aliases such as DEFAULT included."""
-    return list(torchvision.models.get_model_weights(name).__members__)
+    return list(_models().get_model_weights(name).__members__)
 
 
 def _find_entry(name: str, weights: str | None) -> WeightsEnum | None:
     """Find the weights entry of a torchvision builder that a string names, if it names one."""
     if weights is None or ":" in name:
         return None
-    enum = torchvision.models.get_model_weights(name)
+    enum = _models().get_model_weights(name)
     return enum.__members__.get(weights.removeprefix(f"{enum.__name__}."))
 
 
@@ -285,7 +298,7 @@ def _find_transform(name: str, entry: WeightsEnum | None, transform: str, base: 
             f"model.transform is auto, but {name!r} does not say how its images are prepared: name a "
             "callable that returns the transform, package.module:callable or path/to/file.py:callable."
         )
-    default = torchvision.models.get_model_weights(name)["DEFAULT"]
+    default = _models().get_model_weights(name)["DEFAULT"]
     note = f"assumed the transform of {default}, as model.transform is auto and the weights do not bring one"
     return default.transforms(), [note]
 
@@ -314,7 +327,7 @@ def _check_transform(spec: str, transform: object) -> Transform:
 
 def _with_entry(name: str, entry: WeightsEnum) -> nn.Module:
     try:
-        return torchvision.models.get_model(name, weights=entry)
+        return _models().get_model(name, weights=entry)
     except Exception as error:
         cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
         raise LabelsimError(
@@ -338,17 +351,17 @@ def _with_builder(name: str, file: Path | None) -> tuple[nn.Module, list[str]]:
     if file is None:
         if name in _AUXILIARY:
             options["init_weights"] = True  # what it does by default, with a FutureWarning
-        return torchvision.models.get_model(name, **options), [f"{name} has random weights: model.weights is null"]
+        return _models().get_model(name, **options), [f"{name} has random weights: model.weights is null"]
     state, notes = _read(file), []
     if name in _AUXILIARY:
         auxiliary = any(_WRAPPER.sub("", key).startswith(_AUXILIARY[name]) for key in state)
         # The input is rescaled in the network, as torchvision does for every pretrained one.
         options = {"init_weights": False, "aux_logits": auxiliary, "transform_input": True}
         notes.append(f"assumed that the weights expect transform_input=True, as torchvision's own for {name} do")
-    module = torchvision.models.get_model(name, **options)
+    module = _models().get_model(name, **options)
     classes = _classes_in(module, state)
     if classes is not None:
-        module = torchvision.models.get_model(name, num_classes=classes, **options)
+        module = _models().get_model(name, num_classes=classes, **options)
         notes.append(f"built {name} with num_classes={classes}, as {file} has them")
     _load(module, state, file)
     return module, notes

@@ -1,0 +1,67 @@
+"""What runs again after a change of labelsim's own code."""
+
+import ast
+import shutil
+
+import pytest
+from small import each, since
+
+OTHERS = (".*", "tests", "docs", "benchmarks", "results", "__pycache__", "*.egg-info")
+
+
+@pytest.fixture
+def workflow(rerun, tmp_path):
+    """The folder `workflow` of another checkout of the repository, which is what runs, to be edited."""
+    checkout = tmp_path / "checkout"
+    # Copied without the files' times: all of them are newer than the run.
+    options = {"symlinks": True, "ignore": shutil.ignore_patterns(*OTHERS), "copy_function": shutil.copyfile}
+    rerun.repository = shutil.copytree(rerun.repository, checkout, **options)
+    return checkout / "workflow"
+
+
+def expected(rerun, jobs):
+    """Jobs by name; those of shards stand for one job a shard."""
+    of_shards = [job for job in jobs if job in ("extract", "moments")]
+    return sorted([*each(rerun.shards(), *of_shards), *(job for job in jobs if job not in of_shards)])
+
+
+def reword(text):
+    """Other comments, other docstrings and another layout."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body[0].value = ast.Constant("Reworded.")
+    return f"# A comment.\n{ast.unparse(tree)}\n"
+
+
+def test_a_fresh_checkout_and_other_words_rerun_nothing(rerun, workflow):
+    assert rerun.jobs() == []
+    for path in workflow.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(reword(text), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") != text
+    assert rerun.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "jobs"),
+    [
+        # These come out the same, and what comes after them is judged by that.
+        ("stages/scan", ["scan", "shard"]),
+        ("stages/shard", ["shard"]),
+        ("stages/network", ["network"]),
+        ("stages/extract", ["extract", "moments", *since("merge")]),
+        ("stages/moments", ["moments", *since("merge")]),
+        ("stages/merge", since("merge")),
+        ("stages/welch", since("welch")),
+        ("stages/similarity", since("similarity")),
+        ("stages/neighbors", since("neighbors")),
+        ("stages/report", ["heatmap welch", "class_figure bee"]),
+        # Two stages import it.
+        ("network/groups", ["network", *since("similarity")]),
+    ],
+)
+def test_an_edit_reruns_the_stages_that_import_the_module(rerun, workflow, module, jobs):
+    with (workflow / "labelsim" / f"{module}.py").open("a", encoding="utf-8") as file:
+        file.write("\nEDITED = 1\n")
+    assert rerun.jobs() == expected(rerun, jobs)

@@ -1,0 +1,118 @@
+"""What runs again after a change of the images."""
+
+import os
+
+import numpy as np
+import pytest
+import small
+from pyarrow import parquet
+from small import each, since
+
+SCAN = ["scan", "shard"]
+FIRST, SECOND = ["ant", "bee"], ["cat", "dog", "eel"]  # classes of the two shards
+
+
+@pytest.fixture
+def images(rerun):
+    return rerun.folder / "images"
+
+
+def ids(images, classes):
+    return {f"{class_id}/{path.name}" for class_id in classes for path in (images / class_id).iterdir()}
+
+
+def write_image(path):
+    small.write_image(path, np.random.default_rng(1))
+
+
+def expect_one_shard(rerun, images, classes, *options):
+    """Run, and see that the only shard that was touched is the one of these classes."""
+    before = rerun.shards()
+    jobs = rerun.jobs(*options)
+    (shard,) = rerun.shards() - before
+    assert jobs == sorted([*SCAN, *each([shard], "extract", "moments"), *since("merge")])
+    rows = parquet.read_table(rerun.folder / f"results/small/shards/{shard}.parquet")
+    assert set(rows["sample_id"].to_pylist()) == ids(images, classes)
+
+
+def test_a_scan_of_the_same_images(rerun, images):
+    for path in images.rglob("*.bmp"):
+        os.utime(path)
+    assert rerun.jobs() == []
+    assert rerun.jobs("--forcerun", "scan") == SCAN
+
+
+def test_a_source_that_was_moved_is_scanned(rerun, images):
+    images.rename(rerun.folder / "pictures")
+    rerun.configure("dataset.source", "pictures")
+    assert rerun.jobs() == SCAN
+
+
+def test_an_image_added(rerun, images):
+    write_image(images / "ant" / "new.bmp")
+    expect_one_shard(rerun, images, FIRST)
+
+
+def test_an_image_removed_and_put_back(rerun, images):
+    image = (images / "dog" / "3.bmp").rename(rerun.folder / "3.bmp")
+    expect_one_shard(rerun, images, SECOND)
+    image.rename(images / "dog" / "3.bmp")
+    # Its shard is known by its name: what was extracted is still there.
+    assert rerun.jobs() == sorted([*SCAN, *since("merge")])
+
+
+def test_an_image_replaced(rerun, images):
+    image = images / "ant" / "0.bmp"
+    size = image.stat().st_size
+    write_image(image)
+    assert image.stat().st_size == size
+    # Written over in place, it leaves no trace where Snakemake looks.
+    assert rerun.jobs() == []
+    expect_one_shard(rerun, images, FIRST, "--forcerun", "scan")
+
+
+def test_an_image_replaced_goes_unseen_without_digests(rerun, images):
+    before = rerun.shards()
+    rerun.configure("dataset.content_digest", False)
+    jobs = rerun.jobs()
+    # Digests are part of the shards' names.
+    assert not rerun.shards() & before
+    assert jobs == sorted([*SCAN, *each(rerun.shards(), "extract", "moments"), *since("merge")])
+    write_image(images / "ant" / "0.bmp")
+    assert rerun.jobs("--forcerun", "scan") == SCAN
+
+
+def test_a_class_added(rerun, images):
+    # Every class after it gets another index.
+    for number in range(2):
+        write_image(images / "asp" / f"{number}.bmp")
+    expect_one_shard(rerun, images, [*FIRST, "asp"])
+
+
+def test_an_empty_class_added(rerun, images):
+    (images / "asp").mkdir()
+    assert rerun.jobs() == sorted([*SCAN, *since("merge")])
+
+
+def test_a_class_renamed(rerun, images):
+    (images / "dog").rename(images / "duck")
+    expect_one_shard(rerun, images, ["cat", "duck", "eel"])
+
+
+def test_fewer_images_of_a_class(rerun, images):
+    rerun.configure("dataset.images_per_class", small.IMAGES + 1)
+    assert rerun.jobs() == SCAN
+    rerun.configure("dataset.images_per_class", small.IMAGES)
+    before = rerun.shards()
+    jobs = rerun.jobs()
+    # One image too many: the last class's.
+    (shard,) = rerun.shards() - before
+    assert jobs == sorted([*SCAN, *each([shard], "extract", "moments"), *since("merge")])
+
+
+def test_larger_shards(rerun):
+    rerun.configure("extract.images_per_shard", 40)
+    before = rerun.shards()
+    jobs = rerun.jobs()
+    (shard,) = rerun.shards() - before
+    assert jobs == sorted(["shard", *each([shard], "extract", "moments"), *since("merge")])

@@ -1,0 +1,53 @@
+"""What runs again after a change of the network, or of how features are computed and stored."""
+
+import pytest
+import small
+import torch
+from small import each, since
+
+
+def everything(rerun, *first):
+    return sorted([*first, *each(rerun.shards(), "extract", "moments"), *since("merge")])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("extract.precision", "bfloat16"), ("store.dtype", "float16"), ("store.rows_per_chunk", 8)]
+)
+def test_how_features_are_computed_and_stored(rerun, key, value):
+    rerun.configure(key, value)
+    assert rerun.jobs() == everything(rerun)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.name", "network.py:other_network"),
+        ("model.transform", "network.py:other_transform"),
+        ("probe.at", "batch_norm"),
+        ("probe.layers", ["conv1"]),
+    ],
+)
+def test_another_network(rerun, key, value):
+    rerun.configure(key, value)
+    assert rerun.jobs() == everything(rerun, "network")
+
+
+def test_other_words_for_the_same_layers(rerun):
+    rerun.configure("probe.layers", ["conv*"])
+    assert rerun.jobs() == ["network"]
+
+
+def test_a_comment_where_the_network_is_defined(rerun):
+    (rerun.folder / "network.py").write_text(f"# Two layers.\n{small.NETWORK}", encoding="utf-8")
+    assert rerun.jobs() == []
+
+
+def test_weights_replaced_at_the_same_path(rerun):
+    weights = rerun.folder / "weights.pth"
+    before = weights.read_bytes()
+    torch.save({"state_dict": small.state(rerun.folder)}, weights)
+    assert weights.read_bytes() != before
+    # The same tensors in another file are the same network.
+    assert rerun.jobs() == ["network"]
+    torch.save({name: 2 * tensor for name, tensor in small.state(rerun.folder).items()}, weights)
+    assert rerun.jobs() == everything(rerun, "network")
