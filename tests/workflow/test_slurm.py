@@ -43,7 +43,7 @@ def test_jobs_that_are_cancelled_killed_and_preempted_are_recovered(base, tmp_pa
     folder = toy.write(tmp_path / "slurm")
     (folder / "hold").touch()
     results, log = folder / "results/toy", folder / "output.log"
-    with slurm.snakemake(folder, cluster, "--set-resources", "extract:slurm_partition=low") as process:
+    with slurm.snakemake(folder, cluster, partition="low") as process:
         wait_until(lambda: len(chunks(results)) == 3 and len(running(cluster)) == 3, process, log)
         shards = dict(sorted(chunks(results).items()))
         (cancelled, killed, preempted), jobs = shards, running(cluster)
