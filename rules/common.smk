@@ -1,6 +1,7 @@
 # Inputs that are known, or settled, only once the checkpoints have run. What a checkpoint wrote is compared by content,
 # and jobs that ask for it are judged anew after it: a scan that finds the same images, or a network that turns out the
-# same, makes nothing run.
+# same, makes nothing run. The checkpoints are asked for in the same order everywhere: otherwise Snakemake (9.27) keeps
+# jobs in a group that it has replaced since, and stops half-way without an error.
 
 
 def index(wildcards):

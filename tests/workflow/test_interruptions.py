@@ -29,4 +29,5 @@ def test_interrupted_at_random_moments_and_run_again(base, disk):
     assert set(kinds) <= set(KINDS)
     outcomes = [trial.interrupt(kind) for kind in kinds]
     trial.finish()
-    assert any(outcome.endswith("kept") for outcome in outcomes)
+    # Whether a moment falls inside a shard is chance; tests/workflow/test_resume.py picks such moments.
+    assert set(outcomes) - {"too late", "finished in spite of it"}
