@@ -43,19 +43,18 @@ def test_an_error_for_people_ends_a_job_without_a_traceback(tmp_path):
     assert "Traceback" not in log
 
 
-def test_an_interrupted_job_says_so_without_a_traceback(tmp_path):
-    code, log, terminal = run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    assert code == 130
+@pytest.mark.parametrize(
+    ("name", "expected", "message"),
+    [
+        ("SIGINT", 130, "Interrupted. Run the same command again"),
+        ("SIGTERM", 143, "Stopped (SIGTERM): cancelled, pre-empted or out of time. Run the same command again"),
+    ],
+)
+def test_a_job_that_is_stopped_says_so_without_a_traceback(tmp_path, name, expected, message):
+    code, log, terminal = run(tmp_path, f"import os, signal; os.kill(os.getpid(), signal.{name})")
+    assert code == expected
     assert log == terminal
-    assert "Interrupted. Run the same command again" in log
-    assert "Traceback" not in log
-
-
-def test_a_job_that_is_cancelled_says_so_without_a_traceback(tmp_path):
-    code, log, terminal = run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
-    assert code == 143
-    assert log == terminal
-    assert "Stopped (SIGTERM): cancelled, pre-empted or out of time. Run the same command again" in log
+    assert message in log
     assert "Traceback" not in log
 
 
