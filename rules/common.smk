@@ -27,3 +27,8 @@ def shard_rejects(wildcards):
 
 def class_ids(wildcards):
     return checkpoints.shard.get().output.class_ids if config["model"]["classes"] == "dataset" else []
+
+
+# A function, as braces in a path are no wildcards.
+def source_files(wildcards):
+    return [str(path) for path in expand(config["dataset"]["source"])]

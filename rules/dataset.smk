@@ -1,7 +1,7 @@
 rule scan:
     input:
         # The folder's time says nothing of what lies deeper: its state is part of the identity.
-        ancient(config["dataset"]["source"]),
+        ancient(source_files),
     output:
         RUN.manifest,
     log:

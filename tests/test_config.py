@@ -16,6 +16,7 @@ DEFAULTS = {
     "dataset": {
         "source": "images",
         "format": "auto",
+        "labels": "auto",
         "class_names": "auto",
         "images_per_class": None,
         "content_digest": False,
@@ -338,15 +339,26 @@ def test_a_file_in_a_missing_folder_is_named_with_what_is_there(files):
 def test_a_missing_source_is_named_with_one_like_it(files):
     (problem,) = missing("dataset.source", str(files / "image" / "train"))
     assert problem.startswith(
-        f"dataset.source: '{files}/image/train' does not exist; expected a folder of class folders"
+        f"dataset.source: '{files}/image/train' does not exist; expected a folder, or files, of images"
     )
     assert problem.endswith(f" (in {files} there is 'images')")
     assert missing("dataset.source", "results/digits", made=("results/digits",)) == []
 
 
-def test_a_source_that_is_a_file_is_named(files):
+def test_a_source_that_is_a_file_of_no_known_kind_is_named(files):
     (problem,) = missing("dataset.source", "names.csv")
-    assert problem == "dataset.source: 'names.csv' is not a folder; expected a folder of class folders"
+    assert problem == "dataset.source: 'names.csv' is neither a folder nor a .tar or .parquet file"
+
+
+def test_every_shard_of_a_pattern_must_be_there(files):
+    for name in ("a-0.tar", "a-2.tar"):
+        (files / name).touch()
+    assert missing("dataset.source", f"{files}/a-{{0,2}}.tar") == []
+    assert missing("dataset.source", f"{files}/a-*.tar") == []
+    (problem,) = missing("dataset.source", f"{files}/a-{{0..3}}.tar")
+    assert (
+        problem == f"dataset.source: there is no {files}/a-1.tar and 1 more, which '{files}/a-{{0..3}}.tar' stands for"
+    )
 
 
 def test_all_missing_files_are_listed(files):

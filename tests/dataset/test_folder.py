@@ -32,6 +32,7 @@ def test_lists_classes_and_samples_sorted(tmp_path):
         "class_index": [0, 0, 1, 1],
         "class_id": ["a", "a", "b", "b"],
         "path": ["a/deep/er/1", "a/z.txt", "b/10.png", "b/2.png"],
+        "offset": [None] * 4,
         "bytes": [1, 3, 0, 2],
     }
     assert listing.skipped == {}
@@ -234,8 +235,8 @@ def test_state_changes_when_images_come_or_go(tmp_path):
 
 
 def test_unsupported_format_names_what_is_supported(tmp_path):
-    with pytest.raises(LabelsimError, match="'webdataset' is not supported; choose one of: auto, folder"):
-        open_source(tmp_path, "webdataset")
+    with pytest.raises(LabelsimError, match="'lmdb' is not supported; choose one of: auto, folder"):
+        open_source(tmp_path, "lmdb")
 
 
 def test_digest_is_blake2b_of_16_bytes():

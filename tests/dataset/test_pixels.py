@@ -181,5 +181,5 @@ def test_other_contents_of_the_same_size_are_noticed_where_contents_are_digested
     images = dataset({"a.png": PNG})
     images.rows = images.rows.append_column("content", [[digest(PNG)]])
     assert only(images)[1] == ""
-    images.rows = images.rows.set_column(5, "content", [[digest(JPEG)]])
+    images.rows = images.rows.set_column(6, "content", [[digest(JPEG)]])
     assert only(images)[1] == "changed since the scan: other contents"

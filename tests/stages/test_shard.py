@@ -35,8 +35,8 @@ def test_shards_hold_the_manifest_in_its_order(sharded, tmp_path):
     assert [entry["images"] for entry in index["shards"]] == [len(table) for table in tables]
     assert index["images"] == len(manifest)
     for entry, table in zip(index["shards"], tables, strict=True):
-        ids = table["class_id"].to_pylist()
-        assert (entry["first"], entry["last"]) == (ids[0], ids[-1])
+        indices = table["class_index"].to_pylist()
+        assert (entry["first"], entry["last"]) == (indices[0], indices[-1])
     ids = read_document(tmp_path / "shards" / "classes.json")["classes"]
     assert ids == [entry["id"] for entry in index["classes"]] == sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
 

@@ -35,7 +35,10 @@ def unknown_layer(config):
                 "extract.batchsize: unknown key; did you mean 'batch_size'?",
             ],
         ),
-        (missing_folder, ["dataset.source: 'imags' does not exist; expected a folder of class folders", "'images'"]),
+        (
+            missing_folder,
+            ["dataset.source: 'imags' does not exist; expected a folder, or files, of images", "'images'"],
+        ),
         (unknown_model, ["model.name 'resnet33' is no known network; did you mean resnet34"]),
         (unknown_layer, ["probe.layers: 'convv*' matches none of the 3 convolution modules", "conv1"]),
     ],

@@ -15,9 +15,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
+from labelsim.dataset.paths import expand, is_pattern
 from labelsim.errors import LabelsimError
 
-__all__ = ["check_files", "is_callable_spec", "load", "read", "spec_file", "weights_file"]
+__all__ = ["check_files", "is_callable_spec", "labels_file", "load", "read", "spec_file", "weights_file"]
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
 
@@ -103,6 +104,11 @@ def spec_file(spec: str) -> Path | None:
     """The file of path/to/file.py:callable; None for every other value."""
     file, _, name = spec.rpartition(":")
     return Path(file) if name and file.endswith(".py") else None
+
+
+def labels_file(labels: str) -> Path | None:
+    """The file that `dataset.labels` names; None for a word."""
+    return _table_file(labels, "auto", "as-is", "imagenet-1k")
 
 
 def weights_file(weights: str | None) -> Path | None:
@@ -196,12 +202,18 @@ def _expanded(value: Any) -> Any:
 def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator[str]:
     """Messages about files and folders that the configuration names and that are not there."""
     source = config["dataset"]["source"]
-    if source not in made and not Path(source).exists():
-        yield f"dataset.source: {source!r} does not exist; expected a folder of class folders{_near(Path(source))}"
-    elif source not in made and not Path(source).is_dir():
-        yield f"dataset.source: {source!r} is not a folder; expected a folder of class folders"
+    if is_pattern(source):
+        try:
+            expand(source)
+        except LabelsimError as error:
+            yield str(error)
+    elif source not in made and not Path(source).exists():
+        yield f"dataset.source: {source!r} does not exist; expected a folder, or files, of images{_near(Path(source))}"
+    elif source not in made and Path(source).is_file() and Path(source).suffix not in (".tar", ".parquet"):
+        yield f"dataset.source: {source!r} is neither a folder nor a .tar or .parquet file"
     model = config["model"]
     files = {
+        "dataset.labels": labels_file(config["dataset"]["labels"]),
         "dataset.class_names": _table_file(config["dataset"]["class_names"], "auto"),
         "model.classes": _table_file(model["classes"], "auto", "dataset"),
         "model.weights": weights_file(model["weights"]),

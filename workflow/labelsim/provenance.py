@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from labelsim.config import is_callable_spec, spec_file, weights_file
+from labelsim.config import is_callable_spec, labels_file, spec_file, weights_file
 from labelsim.digests import canonical, digest, file_digest
+from labelsim.errors import LabelsimError
 
 __all__ = ["code", "identity", "version"]
 
@@ -19,7 +20,13 @@ _PACKAGE = Path(__file__).resolve().parent
 
 # The configuration that changes a stage's numbers. Batch size, workers and device are not among it.
 _KEYS = {
-    "scan": ("dataset.source", "dataset.format", "dataset.images_per_class", "dataset.content_digest"),
+    "scan": (
+        "dataset.source",
+        "dataset.format",
+        "dataset.labels",
+        "dataset.images_per_class",
+        "dataset.content_digest",
+    ),
     "shard": ("extract.images_per_shard", "dataset.class_names"),
     "network": ("model.name", "model.weights", "model.transform", "probe"),
     "extract": ("extract.precision", "store"),
@@ -54,7 +61,7 @@ def identity(stage: str, config: Mapping[str, Any]) -> str:
         JSON with sorted keys: the configuration of the stage, and digests of the files named in it.
     """
     values = {key: _value(config, key) for key in _KEYS[stage]}
-    files = {key: found for key, value in values.items() if (found := _files(key, value))}
+    files = {key: found for key, value in values.items() if (found := _files(key, value, config))}
     return canonical({**values, "files": files} if files else values)
 
 
@@ -76,10 +83,7 @@ def code(stage: str) -> str:
     str
         32 hexadecimal digits.
     """
-    modules = _modules(f"labelsim.stages.{stage}")
-    if stage == "extract":
-        modules = {name: text for name, text in modules.items() if not name.startswith(_SOURCES)}
-    return digest(canonical(modules))
+    return digest(canonical(_modules(f"labelsim.stages.{stage}", without=_SOURCES if stage == "extract" else None)))
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
@@ -89,12 +93,18 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _files(key: str, value: Any) -> str | None:
+def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
     """Digest of the file or folder state that a configuration value stands for; None if for none."""
     if key == "dataset.source":
         from labelsim.dataset.sources import open_source
 
-        return open_source(value, "auto").state()
+        try:
+            return open_source(value, config["dataset"]["format"], config["dataset"]["labels"]).state()
+        except LabelsimError:
+            return "missing"  # the stage will say what is wrong
+    if key == "dataset.labels":
+        file = labels_file(value)
+        return file_digest(file) if file else None
     if key in ("dataset.class_names", "model.classes"):
         return None if value in ("auto", "dataset") else file_digest(Path(value))
     if key == "model.weights":
@@ -124,14 +134,17 @@ def _callable_digest(spec: str) -> str:
         return "missing"
 
 
-def _modules(name: str) -> dict[str, str]:
-    """The code of a module of labelsim and of all that it imports of labelsim, directly or not, by their names."""
+def _modules(name: str, without: str | None = None) -> dict[str, str]:
+    """The code of a module of labelsim and of all that it imports of labelsim, directly or not, by their names.
+
+    A package that is to be left out is left out with what it alone imports.
+    """
     found: dict[str, str] = {}
     pending = [name]
     while pending:
         current = pending.pop()
         file = _module_file(current)
-        if current in found or file is None:
+        if current in found or file is None or (without and f"{current}.".startswith(f"{without}.")):
             continue
         found[current], imported = _module(file)
         pending.extend(imported)

@@ -115,7 +115,8 @@ def extract(
             device,
             f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
         )
-        source = open_source(config["dataset"]["source"], config["dataset"]["format"])
+        dataset = config["dataset"]
+        source = open_source(dataset["source"], dataset["format"], dataset["labels"])
         images = Images(source, rows, built.transform, probes.input_shape)
         pending = {index: span for index, span in chunks.items() if index not in done}
         done |= _run(shard.stem, images, pending, probes, writer, device, config["extract"], threads, figures)

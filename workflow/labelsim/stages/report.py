@@ -93,8 +93,10 @@ class _Examples:
 
     def __init__(self, index: Path, dataset: Mapping[str, Any]) -> None:
         self._folder = index.parent
-        self._shards = read_document(index)["shards"]
-        self._source = open_source(dataset["source"], dataset["format"])
+        contents = read_document(index)
+        self._shards = contents["shards"]
+        self._position = {entry["id"]: i for i, entry in enumerate(contents["classes"])}
+        self._source = open_source(dataset["source"], dataset["format"], dataset["labels"])
         self._images: dict[str, Image.Image | None] = {}
 
     def image(self, class_id: str) -> Image.Image | None:
@@ -104,7 +106,7 @@ class _Examples:
 
     def _find(self, class_id: str) -> Image.Image | None:
         for shard in self._shards:
-            if not shard["first"] <= class_id <= shard["last"]:
+            if not shard["first"] <= self._position[class_id] <= shard["last"]:
                 continue
             table = read_table(self._folder / f"{shard['name']}.parquet")
             for row in choose(table.filter(field("class_id") == class_id), _TRIES).to_pylist():

@@ -39,7 +39,7 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     LabelsimError
         If there are no images, or the source cannot be read.
     """
-    source = open_source(dataset["source"], dataset["format"])
+    source = open_source(dataset["source"], dataset["format"], dataset["labels"])
     logger.info("Listing the images of %s", dataset["source"])
     listing = source.list()
     samples = listing.samples

@@ -19,6 +19,8 @@ __all__ = ["shard"]
 
 logger = logging.getLogger(__name__)
 
+_LOCATOR = ["sample_id", "path", "offset"]
+
 
 def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_ids: Path) -> None:
     """Write a table for every shard that is not there yet, the index of all, and the list of class ids.
@@ -33,8 +35,8 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
         The configuration's `dataset.class_names`.
     index : Path
         The JSON file to write: `digest` of the dataset, `classes` (id and name, in the order of the class
-        index), `shards` (name, number of images, first and last class, in the order of the manifest),
-        and `images`. The shards' tables are written beside it.
+        index), `shards` (name, number of images, index of the first and of the last class, in the order of
+        the manifest), and `images`. The shards' tables are written beside it.
     class_ids : Path
         The JSON file to write with the ids of the classes alone: an added image leaves it as it is.
     """
@@ -45,8 +47,9 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
     new = 0
     for name, start, stop in shards:
         path = index.parent / f"{name}.parquet"
-        if not _whole(path):
-            write_table(samples.slice(start, stop - start), path, {})
+        rows = samples.slice(start, stop - start)
+        if not _whole(path, rows):
+            write_table(rows, path, {})
             new += 1
     logger.info("%d shards, %d of them new", len(shards), new)
     write_document(class_ids, {"classes": ids})
@@ -63,14 +66,15 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
     )
 
 
-def _whole(path: Path) -> bool:
-    """Whether a shard's table is there, whole, and of the rows that it is named after."""
+def _whole(path: Path, rows: pa.Table) -> bool:
+    """Whether a shard's table is there, whole, of the rows that it is named after, and says where they lie now."""
     try:
-        return shard_name(read_table(path)) == path.stem
+        found = read_table(path)
     except LabelsimError:
         return False
+    return shard_name(found) == path.stem and found.select(_LOCATOR).equals(rows.select(_LOCATOR))
 
 
 def _entry(samples: pa.Table, name: str, start: int, stop: int) -> dict[str, Any]:
-    first, last = (samples["class_id"][row].as_py() for row in (start, stop - 1))
+    first, last = (samples["class_index"][row].as_py() for row in (start, stop - 1))
     return {"name": name, "images": stop - start, "first": first, "last": last}

@@ -11,14 +11,17 @@ from labelsim.errors import LabelsimError
 
 __all__ = ["FORMATS", "SAMPLES", "Listing", "Source", "digest", "open_source"]
 
-FORMATS = ("folder",)
+FORMATS = ("folder", "flat", "kaggle", "ilsvrc-tar", "webdataset", "parquet")
 
+# `path` and `offset` are the locator. `offset` says where in the file a sample lies: the first byte of a tar member, the
+# row of a Parquet table; null for a file of its own.
 SAMPLES = pa.schema(
     [
         ("sample_id", pa.string()),
         ("class_index", pa.int32()),
         ("class_id", pa.string()),
         ("path", pa.string()),
+        ("offset", pa.int64()),
         ("bytes", pa.int64()),
     ]
 )
@@ -30,10 +33,12 @@ class Listing(NamedTuple):
     Attributes
     ----------
     classes : list of str
-        Class ids, sorted; the position is the class_index. Classes without images are included.
+        Class ids; the position is the class_index. Sorted, but for labels that are numbers, which come in
+        their numbers' order. Classes without images are included where the source names them.
     samples : pyarrow.Table
-        One row a sample, with the columns of `SAMPLES`, sorted by (class_index, sample_id). `path` is the
-        locator from which the source reads the sample again.
+        One row a sample, with the columns of `SAMPLES`, sorted by (class_index, sample_id). A sample_id begins
+        with its class_id and a slash, and is the same in every format that keeps the image's file name. `path`
+        and `offset` are the locator from which the source reads the sample again.
     skipped : dict of str to int
         How many entries were left out, or deserve a word, by kind.
     """
@@ -56,26 +61,53 @@ class Source(Protocol):
         """Return a digest, cheap to take, that changes when images were added or removed."""
 
 
-def open_source(path: str | Path, format: str) -> Source:
+def open_source(path: str | Path, format: str = "auto", labels: str = "auto") -> Source:
     """Open the images at a path.
 
     Parameters
     ----------
     path : path
-        Where the images are. It need not exist yet: listing says so if it does not.
+        Where the images are: a folder or a file, or a pattern of files (see `labelsim.dataset.paths.expand`). It need not exist
+        yet: listing says so if it does not.
     format : str
-        `auto` or one of `FORMATS`.
+        `auto` (found by looking at what is there) or one of `FORMATS`.
+    labels : str
+        The configuration's `dataset.labels`, for formats that do not give a class its id by themselves.
 
     Raises
     ------
     LabelsimError
-        If the format is not supported.
+        If the format is not supported, or cannot be found out.
     """
-    if format in ("auto", "folder"):
-        # imported here because the formats import this module
+    # imported here because the formats import this module
+    if format == "auto":
+        from labelsim.dataset.sources.detection import detect
+
+        format = detect(path)
+    if format == "folder":
         from labelsim.dataset.sources.folder import FolderSource
 
         return FolderSource(path)
+    if format == "flat":
+        from labelsim.dataset.sources.flat import FlatSource
+
+        return FlatSource(path, labels)
+    if format == "kaggle":
+        from labelsim.dataset.sources.kaggle import KaggleSource
+
+        return KaggleSource(path, labels)
+    if format == "ilsvrc-tar":
+        from labelsim.dataset.sources.archives import ArchiveSource
+
+        return ArchiveSource(path, labels)
+    if format == "webdataset":
+        from labelsim.dataset.sources.webdataset import WebDatasetSource
+
+        return WebDatasetSource(path, labels)
+    if format == "parquet":
+        from labelsim.dataset.sources.parquet import ParquetSource
+
+        return ParquetSource(path, labels)
     supported = ", ".join(["auto", *FORMATS])
     raise LabelsimError(f"dataset.format: {format!r} is not supported; choose one of: {supported}")
 

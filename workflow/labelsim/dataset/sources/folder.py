@@ -150,6 +150,7 @@ def _table(class_index: int, class_id: str, found: list[tuple[str, int]]) -> pa.
         pa.repeat(pa.scalar(class_index, pa.int32()), len(found)),
         pa.repeat(pa.scalar(class_id, pa.string()), len(found)),
         sample_id,
+        pa.nulls(len(found), pa.int64()),
         pa.array([size for _, size in found], pa.int64()),
     ]
     return pa.table(columns, schema=SAMPLES)
