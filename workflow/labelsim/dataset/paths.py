@@ -1,6 +1,6 @@
 """Sources that are several files: patterns as shells have them."""
 
-import glob
+from glob import glob, has_magic
 from pathlib import Path
 
 from braceexpand import braceexpand
@@ -37,7 +37,7 @@ def expand(source: str | Path) -> list[Path]:
     if not is_pattern(source):
         return [Path(source)]
     parts = list(braceexpand(str(source), escape=False))
-    found = {part: glob.glob(part) if glob.has_magic(part) else [part] * Path(part).exists() for part in parts}
+    found = {part: glob(part) if has_magic(part) else [part] * Path(part).exists() for part in parts}
     missing = [part for part, files in found.items() if not files]
     if missing:
         others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
