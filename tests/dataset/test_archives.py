@@ -337,8 +337,9 @@ def test_what_is_no_archive_is_an_error(tmp_path):
 def test_a_folder_of_archives_is_an_error_that_names_them(tmp_path):
     for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"):
         save(tmp_path / name, train(CLASSES))
-    assert detect(tmp_path) == "ilsvrc-tar"
-    for source in (open_source(tmp_path), open_source(tmp_path / "ILSVRC*.tar", "ilsvrc-tar")):
+    with pytest.raises(LabelsimError, match=r"img_train\.tar and ILSVRC2012_img_val\.tar: name the archive"):
+        detect(tmp_path)
+    for source in (open_source(tmp_path, "ilsvrc-tar"), open_source(tmp_path / "ILSVRC*.tar", "ilsvrc-tar")):
         assert source.state() == "missing"
         with pytest.raises(LabelsimError, match=r"not one archive: name one, .*img_train\.tar, .*img_val\.tar$"):
             source.list()

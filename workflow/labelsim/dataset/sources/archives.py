@@ -1,6 +1,5 @@
 """ImageNet's own archives: a tar of one tar a class, or a tar of images whose labels are elsewhere."""
 
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from labelsim.dataset.paths import expand
 from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources.entries import is_image
 from labelsim.dataset.sources.labels import image_labels, label_file
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, sample_table
@@ -83,7 +83,7 @@ class ArchiveSource:
         if classes:
             skipped[BESIDE] += len(images)
         else:
-            known = [image for image in images if _is_image(image.name)]
+            known = [image for image in images if is_image(image.name)]
             skipped[NO_IMAGE] += len(images) - len(known)
             names = [PurePosixPath(image.name).name for image in known]
             class_of = image_labels(list(dict.fromkeys(names)), self.labels, path.parent)
@@ -137,7 +137,3 @@ def _found(path: Path, class_ids: Sequence[str], members: Sequence[Member]) -> p
     offsets = [member.offset for member in members]
     sizes = [member.size for member in members]
     return pa.table([names, class_ids, [path.name] * len(members), offsets, sizes], schema=FOUND)
-
-
-def _is_image(name: str) -> bool:
-    return (mimetypes.guess_type(name)[0] or "").startswith("image/")

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from labelsim.dataset.sources.entries import HIDDEN, NOT_UTF8, SPECIAL
 from labelsim.errors import LabelsimError
 
 __all__ = ["Member", "read_member", "tar_members"]
 
-HIDDEN = "hidden"
 LINKS = "links in archives"
-NOT_UTF8 = "names that are not valid UTF-8"
 SPARSE = "sparse files in archives"
-SPECIAL = "not regular files"
 
 _BLOCK = tarfile.BLOCKSIZE
 _ZEROS = bytes(_BLOCK)
