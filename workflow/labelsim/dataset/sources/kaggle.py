@@ -67,7 +67,7 @@ class KaggleSource:
         if unknown:
             raise LabelsimError(
                 f"dataset.source: {self.path} has folders that are no classes in {mapping}: {len(unknown):,}, "
-                f"{unknown[0]!r} for one. Take them away, or set dataset.format: folder, for which every folder is a class."
+                f"{unknown[0]!r} for one. Take them away, or set dataset.format: folder, to have each as a class."
             )
         missing = len(known) - len(listing.classes)
         return listing._replace(skipped=listing.skipped | ({WITHOUT_FOLDER: missing} if missing else {}))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +19,11 @@ import pyarrow as pa
 from pyarrow import compute, parquet, types
 
 from labelsim.dataset.images import first_line
-from labelsim.dataset.sources import SAMPLES, Listing
+from labelsim.dataset.sources import Listing
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.label_names import ids_of_names
+from labelsim.dataset.sources.progress import Progress
+from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
 from labelsim.dataset.sources.split_files import find, split_files
 from labelsim.errors import LabelsimError
 
@@ -38,7 +39,6 @@ DAMAGED = "rows whose image cannot be read"
 _KEPT_BYTES = 64 << 20  # of decoded row groups, by each process
 _LARGE_GROUP = 1 << 30
 _BATCH = 64  # rows decoded at a time; a struct of more than 2 GB cannot be
-_PROGRESS_EVERY = 30.0  # seconds
 
 
 class ParquetSource:
@@ -105,19 +105,22 @@ class ParquetSource:
         )
         _check_labels(rows, first.names)
         classes, class_index = self._classes(rows["label"], first.names)
-        class_id = pa.array(classes, pa.string()).take(class_index)
         skipped: Counter[str] = Counter()
-        columns = {
-            "sample_id": _sample_ids(class_id, rows),
-            "class_index": class_index,
-            "class_id": class_id,
-            "path": rows["path"],
-            "offset": rows["offset"],
-            "bytes": _sizes(files, len(rows), skipped),
-        }
-        samples = pa.table(columns, schema=SAMPLES).sort_by([("class_index", "ascending"), ("sample_id", "ascending")])
-        skipped[NO_IMAGES] = len(classes) - len(compute.unique(class_index))
-        return Listing([*classes], samples.combine_chunks(), {kind: n for kind, n in sorted(skipped.items()) if n})
+        found = pa.table(
+            {
+                "name": compute.replace_substring_regex(rows["image_path"], "(?s).*/", ""),
+                "class_id": pa.chunked_array([pa.array(classes, pa.string())]).take(class_index),
+                "path": rows["path"],
+                "offset": rows["offset"],
+                "bytes": _sizes(files, skipped),
+            },
+            schema=FOUND,
+        )
+        if found["name"].null_count or compute.any(compute.equal(found["name"], "")).as_py() or repeats(found):
+            found = found.set_column(0, FOUND.field("name"), _names_by_row(found))
+        skipped[NO_IMAGES] = len(classes) - len(class_index.unique())
+        samples = sample_table(found, classes)
+        return Listing([*classes], samples, {kind: n for kind, n in sorted(skipped.items()) if n})
 
     def read(self, row: Mapping[str, Any]) -> bytes:
         """Read one sample's bytes.
@@ -347,22 +350,15 @@ def _refuse(rows: pa.Table, which: pa.ChunkedArray, fault: str, advice: str = ""
         )
 
 
-def _sample_ids(class_id: pa.ChunkedArray, rows: pa.Table) -> pa.ChunkedArray:
-    name = compute.replace_substring_regex(rows["image_path"], "(?s).*/", "")
-    if not compute.any(compute.fill_null(compute.equal(name, ""), fill_value=True)).as_py():
-        ids = compute.binary_join_element_wise(class_id, name, "/")
-        if compute.count_distinct(ids).as_py() == len(ids):
-            return ids
-    table = compute.replace_substring_regex(rows["path"], r"\.parquet$", "")
-    name = compute.binary_join_element_wise(table, rows["offset"].cast(pa.string()), "-")
-    return compute.binary_join_element_wise(class_id, name, "/")
+def _names_by_row(found: pa.Table) -> pa.ChunkedArray:
+    table = compute.replace_substring_regex(found["path"], r"\.parquet$", "")
+    return compute.binary_join_element_wise(table, found["offset"].cast(pa.string()), "-")
 
 
-def _sizes(files: list[Path], total: int, skipped: Counter[str]) -> pa.ChunkedArray:
+def _sizes(files: Sequence[Path], skipped: Counter[str]) -> pa.ChunkedArray:
     """Measure the images of all tables, one after the other; 0 bytes where there is none, or none that can be read."""
     sizes: list[pa.Array] = []
-    began = last = time.perf_counter()
-    done = 0
+    progress = Progress("tables", len(files))
     for path in files:
         with _errors_for_people(path), _opened(path) as file:
             nulls = 0
@@ -375,14 +371,11 @@ def _sizes(files: list[Path], total: int, skipped: Counter[str]) -> pa.ChunkedAr
                     found = [pa.repeat(pa.scalar(0, pa.int64()), rows)]
                 nulls += sum(part.null_count for part in found)
                 sizes += [compute.fill_null(part, 0) for part in found]
-                done += rows
-                if (now := time.perf_counter()) - last >= _PROGRESS_EVERY:
-                    last = now
-                    rate = done / (now - began)
-                    logger.info("%s of %s images measured, %.0f a second", f"{done:,}", f"{total:,}", rate)
+                progress.image(rows)
             if nulls and nulls == file.metadata.num_rows:
                 raise LabelsimError(_only_paths(path))
             skipped[NULL] += nulls
+        progress.part()
     return pa.chunked_array(sizes, pa.int64())
 
 

@@ -27,9 +27,9 @@ class Progress:
         self._next = time.monotonic() + every
         self._images = self._done = 0
 
-    def image(self) -> None:
-        """Count an image."""
-        self._images += 1
+    def image(self, images: int = 1) -> None:
+        """Count an image, or several."""
+        self._images += images
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
             logger.info("Listed %s images, %s %s", f"{self._images:,}", f"{self._done:,}", self._parts)
