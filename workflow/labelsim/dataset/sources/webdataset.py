@@ -73,8 +73,8 @@ class WebDatasetSource:
         Raises
         ------
         LabelsimError
-            If there are no shards, if they are of several splits by their names, if one of them is damaged, if an image has no label or a sample several images, or
-            if a label means no class.
+            If there are no shards, or not of one split by their names, if one of them is damaged, if an image has
+            no label or a sample several images, or if a label means no class.
         """
         skipped: Counter[str] = Counter()
         shards = self._shards(skipped)
