@@ -158,7 +158,7 @@ def test_parquet_table(tmp_path):
     [
         ("id,name\n1,one\n", "must have the columns class_id and name, once each; its columns are: id, name"),
         ("class_id,name,name\n1,one,two\n", "once each; its columns are: class_id, name, name"),
-        ("class_id,name\n1,one\n2,two\n1,uno\n", "names a class more than once: 1$"),
+        ("class_id,name\n1,one\n2,two\n1,uno\n", "has a class_id more than once: 1$"),
         ("class_id,name\n1,one\n2, \n", "row 2 of .* lacks its class_id or its name"),
         ("class_id,name\n,one\n", "row 1 of .* lacks its class_id or its name"),
         ("class_id,name\n1,one,more\n", "cannot be read: .*Expected 2 columns, got 3"),

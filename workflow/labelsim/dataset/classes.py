@@ -12,7 +12,7 @@ from pyarrow import csv, parquet
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["class_names", "find_class", "imagenet_names", "read_class_table"]
+__all__ = ["class_names", "find_class", "imagenet_names", "read_class_table", "read_pairs"]
 
 LISTED = 10  # candidates that an error message names
 
@@ -106,29 +106,54 @@ def read_class_table(path: Path) -> dict[str, str]:
     LabelsimError
         If the file is missing or unreadable, lacks a column or a value, or names a class twice.
     """
+    return read_pairs(path, "class_id", "name", "class names")
+
+
+def read_pairs(path: Path, key: str, value: str, what: str) -> dict[str, str]:
+    """Read two columns of a file, the one by the other.
+
+    Parameters
+    ----------
+    path : Path
+        CSV file (with a header) or Parquet file (`.parquet`) with the columns.
+    key, value : str
+        The columns, which are read as text.
+    what : str
+        What an error message begins with.
+
+    Returns
+    -------
+    dict of str to str
+        Value by key, in the file's order.
+
+    Raises
+    ------
+    LabelsimError
+        If the file is missing or unreadable, lacks a column or a value, or has a key twice.
+    """
     try:
-        table = _read_table(Path(path))
+        table = _read_table(Path(path), (key, value))
     except (OSError, pa.ArrowException) as error:
         reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         raise LabelsimError(
-            f"class names: {path} cannot be read: {reason}. Expected is a CSV or Parquet file "
-            "with the columns class_id and name."
+            f"{what}: {path} cannot be read: {reason}. Expected is a CSV or Parquet file "
+            f"with the columns {key} and {value}."
         ) from error
-    missing = [column for column in ("class_id", "name") if table.column_names.count(column) != 1]
+    missing = [column for column in (key, value) if table.column_names.count(column) != 1]
     if missing:
         raise LabelsimError(
-            f"class names: {path} must have the columns class_id and name, once each; "
+            f"{what}: {path} must have the columns {key} and {value}, once each; "
             f"its columns are: {', '.join(table.column_names) or 'none'}"
         )
-    ids = table["class_id"].cast(pa.string()).to_pylist()
-    names = [(name or "").strip() for name in table["name"].cast(pa.string()).to_pylist()]
-    if not all(ids) or not all(names):
-        row = next(i for i, pair in enumerate(zip(ids, names, strict=True)) if not all(pair))
-        raise LabelsimError(f"class names: row {row + 1} of {path} lacks its class_id or its name")
-    twice = [class_id for class_id, times in Counter(ids).items() if times > 1]
+    keys = table[key].cast(pa.string()).to_pylist()
+    values = [(text or "").strip() for text in table[value].cast(pa.string()).to_pylist()]
+    if not all(keys) or not all(values):
+        row = next(i for i, pair in enumerate(zip(keys, values, strict=True)) if not all(pair))
+        raise LabelsimError(f"{what}: row {row + 1} of {path} lacks its {key} or its {value}")
+    twice = [text for text, times in Counter(keys).items() if times > 1]
     if twice:
-        raise LabelsimError(f"class names: {path} names a class more than once: {_some(twice)}")
-    return dict(zip(ids, names, strict=True))
+        raise LabelsimError(f"{what}: {path} has a {key} more than once: {_some(twice)}")
+    return dict(zip(keys, values, strict=True))
 
 
 def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
@@ -184,11 +209,11 @@ def _synonyms(class_id: str, folded_name: str) -> list[str]:
     return [synonym.casefold() for synonym in _imagenet_synonyms()[class_id]]
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, columns: Sequence[str]) -> pa.Table:
     if path.suffix.lower() == ".parquet":
         return parquet.read_table(path)
     # without these types 001 would be read as 1
-    types = {"class_id": pa.string(), "name": pa.string()}
+    types = {column: pa.string() for column in columns}
     return csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=types))
 
 

@@ -2,12 +2,13 @@
 
 import itertools
 import os
-import tarfile
+from collections import Counter
 from pathlib import Path
 
 from labelsim.dataset.paths import expand
 from labelsim.dataset.sources.entries import is_folder, is_image, may_hold_images, some
 from labelsim.dataset.sources.kaggle import holds_splits, is_split
+from labelsim.dataset.sources.tar_members import tar_members
 from labelsim.errors import LabelsimError
 
 __all__ = ["detect"]
@@ -55,11 +56,8 @@ def _of_file(path: Path) -> str:
 
 def _of_tar(path: Path) -> str:
     """A tar of tars, or one of images and nothing else, is ImageNet's; WebDataset has labels beside its images."""
-    try:
-        with tarfile.open(path, "r:") as archive:
-            names = [member.name for member in itertools.islice((m for m in archive if m.isfile()), 2)]
-    except tarfile.TarError as error:
-        raise LabelsimError(f"dataset.source: {path} is no tar archive that can be read: {error}") from error
+    with path.open("rb") as file:
+        names = [member.name for member in itertools.islice(tar_members(file, path, Counter()), 2)]
     if path.name in _IMAGENET_TARS or all(name.endswith(".tar") for name in names):
         return "ilsvrc-tar"
     return "ilsvrc-tar" if all(is_image(name) for name in names) else "webdataset"
