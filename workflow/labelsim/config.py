@@ -44,7 +44,8 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        A new configuration with every key of the schema.
+        A new configuration with every key of the schema. The one default that depends on another key: the weights of
+        a network of timm are timm's own, ``DEFAULT``.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     _raise(list(dict.fromkeys(message for error in _errors(given) for message in _messages(error))))
     config: dict[str, Any] = _filled(given, _schema())
     if config["model"]["name"].startswith(TIMM) and "weights" not in given.get("model", {}):
-        config["model"]["weights"] = "DEFAULT"  # the schema's default is torchvision's
+        config["model"]["weights"] = "DEFAULT"  # the schema's default is an entry of torchvision's
     config["dataset"] = {key: _expanded(value) for key, value in config["dataset"].items()}
     config["model"] = {key: _expanded(value) for key, value in config["model"].items()}
     return config
@@ -112,7 +113,7 @@ def spec_file(spec: str) -> Path | None:
 def timm_folder(name: str) -> Path | None:
     """The folder of timm:local-dir:folder; None for every other name."""
     folder = name.removeprefix(f"{TIMM}local-dir:")
-    return Path(folder).expanduser() if folder != name else None
+    return Path(folder) if folder != name else None
 
 
 def labels_file(labels: str) -> Path | None:
