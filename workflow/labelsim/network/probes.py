@@ -21,6 +21,8 @@ __all__ = ["Features", "Layer", "Probes"]
 At = Literal["convolution", "batch_norm", "activation"]
 Shape = tuple[int, ...]
 
+_CACHED = 1 << 18  # values, a megabyte of float32
+
 _NOT_ELEMENTWISE = {"GLU", "LogSoftmax", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin"}
 _TIMM_ACTIVATIONS = "timm.layers.activations"  # timm's own, told by where they are defined: timm is optional
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__ if name not in _NOT_ELEMENTWISE)
@@ -204,8 +206,7 @@ class Probes:
             slot = self._slots.get((name, self._calls[name]))
             self._calls[name] += 1
             if slot is not None:
-                rectified = output.relu() if self._rectify else output
-                self._gaps[slot] = rectified.mean(dim=(2, 3), dtype=torch.float32)
+                self._gaps[slot] = _rectified_mean(output) if self._rectify else _mean(output)
 
         return hook
 
@@ -224,6 +225,19 @@ class Probes:
                 f"the forward pass did not run {', '.join(wrong[:5])} as often as the dry run did: which "
                 "layers run must not depend on the image, and the probes must not be closed."
             )
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3), dtype=torch.float32)
+
+
+def _rectified_mean(maps: Tensor) -> Tensor:
+    """Mean over height and width of ReLU(maps)."""
+    if maps.device.type != "cpu":
+        return _mean(maps.relu())
+    # A few images at a time: what is rectified is still in the processor's cache when it is summed.
+    images = max(1, _CACHED // max(1, maps[0].numel()))
+    return torch.cat([_mean(part.relu()) for part in maps.split(images)])
 
 
 def _first(args: tuple, kwargs: Mapping) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
 from labelsim.network.device import claimed
 from labelsim.network.probes import Features, Probes
+from labelsim.network.transforms import split
 from labelsim.store import Array, Writer
 from labelsim.tables import read_table, write_table
 
-__all__ = ["extract"]
+__all__ = ["BATCH_SIZE", "extract", "precision_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Stats:
     images: int
     resumed: int
     rejected: int = 0
+    starting: float = 0.0
     total: float = 0.0
     waiting: float = 0.0
     computing: float = 0.0
@@ -92,7 +94,8 @@ def extract(
     with claimed(config["extract"]["device"]) as device:
         built, probes = probed(config["model"], config["probe"])
         _check(describe(built, probes), description, network)
-        built.module.to(device)
+        built.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        halves = split(built.transform)
         arrays = _arrays(rows, description, config["store"])
         identity = json.dumps(
             {
@@ -117,9 +120,12 @@ def extract(
         )
         dataset = config["dataset"]
         source = open_source(dataset["source"], dataset["format"], dataset["labels"])
-        images = Images(source, rows, built.transform, probes.input_shape)
+        images = Images(source, rows, halves.image, probes.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
-        done |= _run(shard.stem, images, pending, probes, writer, device, config["extract"], threads, figures)
+        figures.starting = time.perf_counter() - started
+        done |= _run(
+            shard.stem, images, pending, halves.batch, probes, writer, device, config["extract"], threads, figures
+        )
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
         figures.rejected = len(table)
@@ -138,6 +144,7 @@ def _run(
     shard: str,
     images: Images,
     chunks: Mapping[int, tuple[int, int]],
+    normalise: Callable[[torch.Tensor], torch.Tensor],
     probes: Probes,
     writer: Writer,
     device: torch.device,
@@ -158,14 +165,14 @@ def _run(
     decoded = _timed(batches(images, cuts, workers, pin_memory=device.type == "cuda"), figures)
     writing: Future[None] | None = None
     progress = _Progress(shard, sum(map(len, cuts)), figures)
-    with _precision(config["precision"], device), ThreadPoolExecutor(1) as pool:
+    with precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
         for index, (start, stop) in chunks.items():
             parts: list[Features] = []
             reasons: list[str] = []
             for _ in range(start, stop, batch_size):
                 pixels, batch_reasons = next(decoded)
                 began = time.perf_counter()
-                features = probes(pixels.to(device, non_blocking=True))
+                features = probes(normalise(pixels.to(device, non_blocking=True)))
                 parts.append(Features(*(part.cpu() for part in features)))
                 figures.computing += time.perf_counter() - began
                 reasons.extend(batch_reasons)
@@ -271,7 +278,7 @@ def _timed(
         yield batch
 
 
-def _precision(precision: str, device: torch.device) -> Any:
+def precision_of(precision: str, device: torch.device) -> Any:
     """Context in which the network computes in the precision asked for."""
     torch.backends.cudnn.deterministic = True  # a resumed store must equal an uninterrupted one
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
@@ -308,6 +315,7 @@ def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
         "images_per_second": round(rate, 2),
         "waiting_share": round(waiting, 4),
         "seconds": round(figures.total, 2),
+        "seconds_starting": round(figures.starting, 2),
         "seconds_waiting_for_images": round(figures.waiting, 2),
         "seconds_in_network": round(figures.computing, 2),
         "seconds_writing": round(figures.writing, 2),

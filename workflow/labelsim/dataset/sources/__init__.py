@@ -13,8 +13,8 @@ __all__ = ["FORMATS", "SAMPLES", "Listing", "Source", "digest", "open_source"]
 
 FORMATS = ("folder", "flat", "kaggle", "ilsvrc-tar", "webdataset", "parquet")
 
-# `path` and `offset` are the locator. `offset` says where in the file a sample lies: the first byte of a tar member, the
-# row of a Parquet table; null for a file of its own.
+# `path` and `offset` are the locator. `offset` says where in the file a sample lies: the first byte of a tar member,
+# the row of a Parquet table; null for a file of its own.
 SAMPLES = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -67,8 +67,8 @@ def open_source(path: str | Path, format: str = "auto", labels: str = "auto") ->
     Parameters
     ----------
     path : path
-        Where the images are: a folder or a file, or a pattern of files (see `labelsim.dataset.paths.expand`). It need not exist
-        yet: listing says so if it does not.
+        Where the images are: a folder or a file, or a pattern of files (see `labelsim.dataset.paths.expand`).
+        It need not exist yet: listing says so if it does not.
     format : str
         `auto` (found by looking at what is there) or one of `FORMATS`.
     labels : str

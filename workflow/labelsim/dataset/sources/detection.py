@@ -1,17 +1,17 @@
 """Which format a dataset has, by what lies at its path."""
 
 import itertools
-import mimetypes
 import os
 import tarfile
 from pathlib import Path
 
 from labelsim.dataset.paths import expand
+from labelsim.dataset.sources.entries import is_folder, is_image, may_hold_images, some
+from labelsim.dataset.sources.kaggle import holds_splits, is_split
 from labelsim.errors import LabelsimError
 
 __all__ = ["detect"]
 
-_LOOKED_AT = 1000  # entries of a folder
 _IMAGENET_TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
@@ -38,7 +38,7 @@ def detect(path: str | Path) -> str:
         return _of_file(path)
     if not path.is_dir():
         return "folder"
-    if path.parent.name == "CLS-LOC":
+    if is_split(path) or holds_splits(path):
         return "kaggle"
     return _of_folder(path)
 
@@ -62,25 +62,27 @@ def _of_tar(path: Path) -> str:
         raise LabelsimError(f"dataset.source: {path} is no tar archive that can be read: {error}") from error
     if path.name in _IMAGENET_TARS or all(name.endswith(".tar") for name in names):
         return "ilsvrc-tar"
-    return "ilsvrc-tar" if all(_is_image(name) for name in names) else "webdataset"
+    return "ilsvrc-tar" if all(is_image(name) for name in names) else "webdataset"
 
 
 def _of_folder(path: Path) -> str:
-    with os.scandir(path) as entries:
-        seen = list(itertools.islice((e for e in entries if not e.name.startswith(".")), _LOOKED_AT))
-    folders = [entry for entry in seen if entry.is_dir()]
-    files = [entry.name for entry in seen if not entry.is_dir()]
-    # the Hugging Face hub keeps tables in a folder `data`
-    if any(name.endswith(".parquet") for name in files) or list((path / "data").glob("*.parquet"))[:1]:
+    """Class folders go before whatever lies beside them."""
+    found = some(path)
+    folders = [entry for entry in found if is_folder(entry)]
+    files = {entry.name for entry in found if not is_folder(entry)}
+    if any(may_hold_images(folder) for folder in folders if not _holds_tables(folder)):
+        return "folder"
+    if any(name.endswith(".parquet") for name in files) or any(map(_holds_tables, folders)):
         return "parquet"
-    if any(name.endswith(".tar") for name in files) and not folders:
-        return "webdataset" if not set(files) & set(_IMAGENET_TARS) else "ilsvrc-tar"
-    if not folders and any(_is_image(name) for name in files):
-        return "flat"
-    if (path / "ILSVRC").is_dir() or (path / "CLS-LOC").is_dir() or (path / "Data" / "CLS-LOC").is_dir():
-        return "kaggle"
-    return "folder"
+    if tars := sorted(files.intersection(_IMAGENET_TARS)):
+        raise LabelsimError(
+            f"dataset.source: {path} holds {' and '.join(tars)}: name the archive, such as {path / tars[-1]}."
+        )
+    if any(name.endswith(".tar") for name in files):
+        return "webdataset"
+    return "flat" if any(map(is_image, files)) else "folder"
 
 
-def _is_image(name: str) -> bool:
-    return (mimetypes.guess_type(name)[0] or "").startswith("image/")
+def _holds_tables(folder: os.DirEntry[str]) -> bool:
+    """Whether a folder is the one in which the Hugging Face hub keeps tables."""
+    return folder.name == "data" and any(Path(folder.path).glob("*.parquet"))

@@ -1,29 +1,24 @@
 """Class folders: each folder directly in the source is a class, the files in it at any depth its samples."""
 
-import errno
-import mimetypes
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from labelsim.dataset.sources import SAMPLES, Listing
+from labelsim.dataset.sources.entries import SPECIAL, entries, is_broken, is_folder, is_image, left_out, times
 from labelsim.errors import LabelsimError
 
 __all__ = ["FolderSource"]
 
-HIDDEN = "hidden"
 BESIDE = "beside the class folders"
 BROKEN = "broken links beside the class folders"
 EMPTY = "empty class folders"
-SPECIAL = "not regular files"
 CYCLE = "links back to a folder they are in"
-NOT_UTF8 = "names that are not valid UTF-8"
 
 
 class FolderSource:
@@ -89,24 +84,17 @@ class FolderSource:
         It changes when a file or folder is added, removed or renamed there; what happens deeper down, and a
         file written over in place, leave no trace in it. "missing" if the folder cannot be listed.
         """
-        try:
-            with os.scandir(self.path) as entries:
-                times = [(entry.name, entry.stat().st_mtime_ns) for entry in entries if _is_folder(entry)]
-            times.append(("", self.path.stat().st_mtime_ns))
-        except OSError:
-            return "missing"
-        lines = b"".join(b"%s\0%d\0" % (os.fsencode(name), time) for name, time in sorted(times))
-        return blake2b(lines, digest_size=16).hexdigest()
+        return times(self.path)
 
     def _class_folders(self, skipped: Counter[str]) -> dict[str, frozenset[tuple[int, int]]]:
         """Return for each class the identities of its folder and of the source, with which a walk begins."""
         folders, beside = {}, []
-        for entry in _entries(self.path):
-            if reason := _skip_name(entry.name):
+        for entry in entries(self.path):
+            if reason := left_out(entry.name):
                 skipped[reason] += 1
-            elif not _is_folder(entry):
+            elif not is_folder(entry):
                 beside.append(entry.name)
-                skipped[BROKEN if _is_broken(entry) else BESIDE] += 1
+                skipped[BROKEN if is_broken(entry) else BESIDE] += 1
             elif (this := _identity(entry.stat())) == (source := _identity(self.path.stat())):
                 skipped[CYCLE] += 1
             else:
@@ -123,9 +111,9 @@ def _samples(
 
     `inside` holds the identities of the folder and of those that it is in: to meet one again is a cycle.
     """
-    for entry in _entries(folder):
+    for entry in entries(folder):
         sample_id = f"{prefix}/{entry.name}"
-        if reason := _skip_name(entry.name):
+        if reason := left_out(entry.name):
             skipped[reason] += 1
             continue
         try:
@@ -156,44 +144,6 @@ def _table(class_index: int, class_id: str, found: list[tuple[str, int]]) -> pa.
     return pa.table(columns, schema=SAMPLES)
 
 
-def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        entries = os.scandir(folder)
-    except OSError as error:
-        raise LabelsimError(
-            f"{folder} cannot be listed: {error.strerror}. It must be a folder of images that you may read; "
-            "mend it, or take it away, so that no image is left out unnoticed."
-        ) from error
-    with entries:
-        yield from entries
-
-
-def _skip_name(name: str) -> str | None:
-    if name.startswith("."):
-        return HIDDEN
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return NOT_UTF8
-    return None
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise LabelsimError(
-            f"{entry.path} cannot be looked at: {error.strerror}. It may be a class folder; "
-            "mend it, or take it away, so that no class is left out unnoticed."
-        ) from error
-
-
-def _is_broken(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not Path(entry.path).exists()
-
-
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
@@ -203,10 +153,11 @@ def _no_class_folders(path: Path, beside: list[str]) -> str:
         f"{path} holds no class folders. Expected is one folder a class with the class's images in it, "
         f"as in {path / 'n01440764' / 'image.JPEG'}."
     )
-    images = sorted(name for name in beside if (mimetypes.guess_type(name)[0] or "").startswith("image/"))
+    images = sorted(name for name in beside if is_image(name))
     if images:
         message += (
-            f" There are images directly in it ({len(images)}, {images[0]} for one): "
-            "move them into class folders, or name the folder above."
+            f" There are images directly in it ({len(images):,}, {images[0]} for one): set dataset.format: flat, and "
+            "dataset.labels to a file that says which class each is of; or, if it is a class folder itself, name the "
+            "folder above."
         )
     return message

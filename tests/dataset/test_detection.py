@@ -1,0 +1,138 @@
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from labelsim.dataset.sources.detection import detect
+from labelsim.errors import LabelsimError
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make files, whose folders come with them, and folders, whose names end in a slash."""
+
+    def make(*names: str) -> Path:
+        for name in names:
+            path = tmp_path / name
+            (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+            if not name.endswith("/"):
+                path.write_bytes(b"x")
+        return tmp_path
+
+    return make
+
+
+def tar(path: Path, *names: str) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["n01440764/1.JPEG", "n09193705/1.JPEG"],
+        ["cat/1.png", "dog/1.png", "cover.png", "README.md"],  # stray images
+        ["cat/deep/er/1.png", "a.png", "b.png", "c.png"],
+        ["cat/1", "a.png"],  # images need no extension
+        ["cat/1.png", "labels.parquet", "all.tar"],
+        ["data/1.png", "cat/1.png"],
+        ["cat/1.png", "data/train.parquet"],
+        ["cat/1.png", "ILSVRC2012_img_train.tar"],  # unpacked, and not taken away
+        ["ILSVRC/1.png", "Data/1.png", "CLS-LOC/1.png"],  # names of classes
+        ["cat/"],
+        ["README.md"],
+        [],
+    ],
+)
+def test_class_folders(make, names):
+    assert detect(make(*names)) == "folder"
+
+
+def test_class_folders_whatever_their_own_folder_is_called(make):
+    for name in ("val", "train", "ILSVRC", "Data", "CLS-LOC"):
+        assert detect(make(f"{name}/cat/1.png", f"{name}/dog/1.png") / name) == "folder"
+
+
+def test_a_path_that_does_not_exist_or_a_link_to_class_folders(make, tmp_path):
+    make("elsewhere/cat/1.png")
+    assert detect(tmp_path / "missing") == "folder"
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert detect(tmp_path / "link") == "folder"
+    (tmp_path / "classes").mkdir()
+    (tmp_path / "classes" / "cat").symlink_to("../elsewhere/cat")
+    (tmp_path / "classes" / "stray.png").symlink_to("../elsewhere/cat/1.png")
+    assert detect(tmp_path / "classes") == "folder"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1.JPEG", "2.JPEG", ".hidden/1.png"],
+        ["1.JPEG", "LOC_val_solution.csv", "labels.txt"],
+        ["1.JPEG", "annotations/1.xml", "empty/"],  # folders that are no class's
+    ],
+)
+def test_flat_folders(make, names):
+    assert detect(make(*names)) == "flat"
+
+
+@pytest.mark.parametrize("place", ["", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"])
+@pytest.mark.parametrize("split", ["train/n01440764/1.JPEG", "val/1.JPEG", "test/1.JPEG"])
+def test_kaggle(make, place, split):
+    root = make(f"ILSVRC/Data/CLS-LOC/{split}", "ILSVRC/Annotations/CLS-LOC/train/", "LOC_val_solution.csv")
+    assert detect(root / place) == "kaggle"
+    assert detect(root / "ILSVRC/Data/CLS-LOC" / split.partition("/")[0]) == "kaggle"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train-00000.parquet", "README.md"],
+        ["data/train-00000-of-00002.parquet", "README.md", "dataset_infos.json"],
+        ["a.parquet", "cover.png"],
+    ],
+)
+def test_tables(make, names):
+    assert detect(make(*names)) == "parquet"
+    assert detect(make(*names) / names[0]) == "parquet"
+
+
+def test_folder_of_tars(make):
+    assert detect(make("000000.tar", "000001.tar", "sizes.json")) == "webdataset"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"],
+            r"holds ILSVRC2012_img_train\.tar and ILSVRC2012_img_val\.tar: name the archive, such as /.*_val\.tar\.",
+        ),
+        (["ILSVRC2012_img_train.tar"], r"holds ILSVRC2012_img_train\.tar: name the archive, such as /.*_train\.tar\."),
+    ],
+)
+def test_a_folder_of_imagenets_tars_is_an_error(make, names, message):
+    with pytest.raises(LabelsimError, match=message):
+        detect(make(*names))
+
+
+def test_tars(tmp_path):
+    assert detect(tar(tmp_path / "a.tar", "1.jpg", "1.cls")) == "webdataset"
+    assert detect(tar(tmp_path / "b.tar", "1.JPEG", "2.JPEG")) == "ilsvrc-tar"
+    assert detect(tar(tmp_path / "c.tar", "n01440764.tar", "n09193705.tar")) == "ilsvrc-tar"
+    assert detect(str(tmp_path / "{a,b}.tar")) == "webdataset"
+
+
+def test_a_file_of_another_kind_is_an_error(make):
+    with pytest.raises(LabelsimError, match=r"images\.zip is neither a folder nor a \.tar or \.parquet file; unpack"):
+        detect(make("images.zip") / "images.zip")
+    with pytest.raises(LabelsimError, match=r"broken\.tar is no tar archive that can be read"):
+        detect(make("broken.tar") / "broken.tar")
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(tmp_path):
+    with pytest.raises(LabelsimError, match=r"there is no .*\.tar"):
+        detect(tmp_path / "*.tar")
