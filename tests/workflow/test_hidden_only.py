@@ -1,4 +1,4 @@
-"""A vision transformer from images to pictures: it has no layers to probe, so that its hidden state alone is compared."""
+"""A vision transformer from images to pictures: without layers to probe, its hidden state alone is compared."""
 
 import json
 
@@ -30,7 +30,7 @@ class Transformer(nn.Module):
 
 
 def pixels(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    return torch.from_numpy(np.array(image.resize((24, 24)))).permute(2, 0, 1) / 255
 
 
 def transform():
