@@ -207,9 +207,10 @@ def _write_chunk(
         rejects.append([start + row, reason or f"the network's output is not finite in {writer.dtype('gap')}"])
         for block in stored.values():
             block[row] = np.nan
-    for name, block in stored.items():
-        writer.put(name, (index, 0), block)
-    writer.record([(name, (index, 0)) for name in stored], {"chunk": index, "rejects": rejects})
+    written = [name for name, block in stored.items() if block.size]  # without channels, `gap` has no chunks
+    for name in written:
+        writer.put(name, (index, 0), stored[name])
+    writer.record([(name, (index, 0)) for name in written], {"chunk": index, "rejects": rejects})
     figures.writing += time.perf_counter() - began
 
 
@@ -248,9 +249,9 @@ def _arrays(rows: pa.Table, network: Mapping[str, Any], store: Mapping[str, Any]
 def _put_coordinates(writer: Writer, rows: pa.Table, network: Mapping[str, Any]) -> None:
     for name in ("sample_id", "class_id", "class_index"):
         writer.put_whole(name, rows[name].to_numpy())
-    names, counts = zip(*network["layers"], strict=True)
-    writer.put_whole("layer", np.repeat(np.array(names, dtype=object), counts))
-    writer.put_whole("layer_channel", np.concatenate([np.arange(count) for count in counts]))
+    channels = [(name, channel) for name, count in network["layers"] for channel in range(count)]
+    writer.put_whole("layer", np.array([name for name, _ in channels], dtype=object))
+    writer.put_whole("layer_channel", np.array([channel for _, channel in channels], dtype=np.int32))
 
 
 def _chunks(rows: int, chunk: int) -> dict[int, tuple[int, int]]:
