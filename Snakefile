@@ -5,7 +5,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from labelsim.config import check_files, load, weights_file
-from labelsim.dataset.paths import expand
+from labelsim.dataset import paths
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.locks import claim_run

@@ -31,4 +31,4 @@ def class_ids(wildcards):
 
 # A function, as braces in a path are no wildcards.
 def source_files(wildcards):
-    return [str(path) for path in expand(config["dataset"]["source"])]
+    return [str(path) for path in paths.expand(config["dataset"]["source"])]
