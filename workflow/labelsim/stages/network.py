@@ -13,6 +13,7 @@ from labelsim.documents import write_document
 from labelsim.network.builder import Network
 from labelsim.network.description import describe, probed
 from labelsim.network.groups import layer_groups
+from labelsim.network.outputs import output_labels
 
 __all__ = ["network"]
 
@@ -31,7 +32,8 @@ def network(
     Parameters
     ----------
     model, probe : mapping
-        The configuration's sections of these names.
+        The configuration's sections of these names. `model.classes` is checked before any image is run, as far as
+        it can be without the dataset, but is no part of the network.
     groups : mapping of str to sequence of str
         The configuration's `similarity.layer_groups`: checked before any image is run, but no part of the network.
     identity : str
@@ -53,12 +55,12 @@ def network(
         f"{probes.hidden_units:,}",
         f"{probes.outputs:,}",
     )
+    description = {**describe(built, probes), **_published(built)}
+    if model["classes"] != "dataset":
+        output_labels(model["classes"], description, dataset=[])
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    write_document(
-        output,
-        {"model": model["name"], "at": probe["at"], "sources": sources, **describe(built, probes), **_published(built)},
-    )
+    write_document(output, {"model": model["name"], "at": probe["at"], "sources": sources, **description})
 
 
 def _published(built: Network) -> dict[str, Any]:
