@@ -69,33 +69,47 @@ def neighbor_tables(
     write_table(table, neighbors, metadata)
     write_table(_classes(matrices, moment_data, ids, names), classes, metadata)
     logger.info("%s rows in %s", f"{len(table):,}", neighbors)
-    used, right, rejected = _counts(moment_data)
+    contents = _summary(matrices, moment_data, description, config, ids)
+    write_document(summary, {**{key: metadata[key] for key in _MADE_FROM}, **contents})
+
+
+_ORDER = ("method", "group", "class_index", "rank")
+_MADE_FROM = ("labelsim", "weights_digest", "dataset_digest")
+
+
+def _summary(
+    matrices: xarray.Dataset,
+    moments: xarray.Dataset,
+    network: Mapping[str, Any],
+    config: Mapping[str, Any],
+    ids: NDArray[np.object_],
+) -> dict[str, Any]:
+    """The run at a glance, as JSON values; what it says of the accuracy is logged as well."""
+    used, right, rejected = _counts(moments)
     found = accuracy(used, **right)
+    published = None if network["published_top1"] is None else round(network["published_top1"] / 100, 6)  # of per cent
     images = dict(zip(ids.tolist(), (used + rejected).tolist(), strict=True))
-    # Published in per cent.
-    published = None if description["published_top1"] is None else round(description["published_top1"] / 100, 6)
-    judged = verdict(found, images, description["labels"], description["outputs"], published)
+    judged = verdict(found, images, network["labels"], network["outputs"], published)
     _tell(found, published, judged)
-    contents = {
-        **{key: metadata[key] for key in ("labelsim", "weights_digest", "dataset_digest")},
+    return {
         "model": config["model"]["name"],
         "weights": config["model"]["weights"],
         "images": {"used": int(used.sum()), "rejected": int(rejected.sum())},
         "classes": len(ids),
-        "layers": len(description["layers"]),
-        "channels": moment_data.sizes["channel"],
+        "layers": len(network["layers"]),
+        "channels": moments.sizes["channel"],
         "excluded_channels": matrices.attrs["excluded_channels"],
         "methods": config["similarity"]["methods"],
         "groups": load(matrices, "group_name").tolist(),
         "neighbors": config["neighbors"]["k"],
         "accuracy": {
-            **(found._asdict() if found.images else found._asdict() | {"top1": None, "top5": None}),
+            **found._asdict(),
+            **({} if found.images else {"top1": None, "top5": None}),  # JSON has no NaN
             "published_top1": published,
             "note": judged.note,
         },
         "warning": judged.warning,
     }
-    write_document(summary, contents)
 
 
 def _counts(moments: xarray.Dataset) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], NDArray[np.int64]]:
@@ -118,9 +132,6 @@ def _tell(found: Accuracy, published: float | None, judged: Verdict) -> None:
         logger.info("top-1 %s", judged.note)
     if judged.warning is not None:
         logger.warning("%s", judged.warning)
-
-
-_ORDER = ("method", "group", "class_index", "rank")
 
 
 def _matrices(dataset: xarray.Dataset) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
