@@ -60,5 +60,6 @@ rule all:
     input:
         RUN.neighbors,
         RUN.classes,
+        RUN.summary,
         expand(RUN.class_figure("{figure}"), figure=FIGURES),
         expand(RUN.heatmap("{method}"), method=config["similarity"]["methods"]),

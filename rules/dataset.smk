@@ -18,7 +18,9 @@ rule scan:
 
 checkpoint shard:
     input:
-        RUN.manifest,
+        manifest=RUN.manifest,
+        # Held against the classes before anything is extracted; another network cuts no other shards.
+        network=ancient(RUN.network),
     output:
         index=RUN.index,
         class_ids=RUN.class_ids,

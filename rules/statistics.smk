@@ -75,6 +75,7 @@ rule neighbors:
     output:
         neighbors=RUN.neighbors,
         classes=RUN.classes,
+        summary=RUN.summary,
     log:
         RUN.log("neighbors"),
     conda:

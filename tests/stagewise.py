@@ -1,8 +1,10 @@
 """A run without Snakemake."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from labelsim.documents import read_document, write_document
 from labelsim.provenance import identity
 from labelsim.run import Paths
 from labelsim.stages.extract import extract
@@ -16,8 +18,11 @@ from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
 
 
-def run_stages(config: dict) -> Paths:
-    """Call one stage after the other, as the rules do, in the current folder."""
+def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Paths:
+    """Call one stage after the other, as the rules do, in the current folder.
+
+    What the publisher of a network's weights says of them (`network.json`) can be given in `weights`.
+    """
     run = Paths(f"results/{config['run']}")
     path = {
         name: Path(getattr(run, name)) for name in dir(run) if isinstance(getattr(run, name), str) and name[0] != "_"
@@ -25,17 +30,19 @@ def run_stages(config: dict) -> Paths:
     scan(config["dataset"], path["manifest"])
     shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"], path["class_ids"])
     network(config["model"], config["probe"], config["similarity"], identity("network", config), path["network"])
+    write_document(path["network"], read_document(path["network"]) | (weights or {}))
     names = [entry["name"] for entry in json.loads(path["index"].read_text(encoding="utf-8"))["shards"]]
     for name in names:
         features, rejects, stats = (Path(find(name)) for find in (run.features, run.rejects, run.stats))
         extract(Path(run.shard(name)), path["network"], features, rejects, stats, config, code="", threads=1)
-        moments(features, path["network"], path["class_ids"], "dataset", Path(run.shard_moments(name)))
+        classes = config["model"]["classes"]
+        class_ids = path["class_ids"] if classes == "dataset" else None
+        moments(features, path["network"], class_ids, classes, Path(run.shard_moments(name)))
     parts = [Path(run.shard_moments(name)) for name in names]
     merge_shards(parts, [Path(run.rejects(name)) for name in names], path["index"], 1.0, path["moments"])
     welch_statistics(path["moments"], path["welch"])
     methods, groups = config["similarity"]["methods"], config["similarity"]["layer_groups"]
     similarities(path["moments"], path["welch"], methods, groups, path["similarity"])
-    neighbor_tables(
-        path["similarity"], path["moments"], path["network"], config, "", path["neighbors"], path["classes"]
-    )
+    tables = (path[name] for name in ("neighbors", "classes", "summary"))
+    neighbor_tables(path["similarity"], path["moments"], path["network"], config, "", *tables)
     return run

@@ -113,7 +113,7 @@ def test_every_file_inside_a_store_is_verified(copy, damage, part):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_other_file_is_verified(copy, damage):
     random = Random(damage.__name__)
-    final = [PATHS.neighbors, PATHS.classes, *map(PATHS.heatmap, ("welch", "hidden", "gap"))]
+    final = [PATHS.neighbors, PATHS.classes, PATHS.summary, *map(PATHS.heatmap, ("welch", "hidden", "gap"))]
     files = {path for path in protected() if ".zarr/" not in str(path)}
     for path in sorted([*files, *(store / "zarr.json" for store in stores())]):
         whole = path.read_bytes()
@@ -213,7 +213,7 @@ def test_a_picture_cut_short_is_named_with_its_own_target(copy):
 
 STAGES: list[tuple[str, Callable[[], list[str]]]] = [
     ("report", lambda: [f"{RUN}/report"]),
-    ("neighbors", lambda: [PATHS.neighbors, PATHS.classes]),
+    ("neighbors", lambda: [PATHS.neighbors, PATHS.classes, PATHS.summary]),
     ("similarity", lambda: [PATHS.similarity]),
     ("welch", lambda: [PATHS.welch]),
     ("merge", lambda: [PATHS.moments]),
@@ -237,7 +237,7 @@ def test_a_run_that_is_not_finished_is_not_damaged(copy):
     Path(committed(PATHS.features(names()[0]))).unlink()
     findings = check(RUN)
     assert not findings.damaged
-    missing = ", ".join([PATHS.moments, PATHS.welch, PATHS.similarity, PATHS.neighbors, PATHS.classes])
+    missing = ", ".join([PATHS.moments, PATHS.welch, PATHS.similarity, PATHS.neighbors, PATHS.classes, PATHS.summary])
     assert findings.lines()[:5] == [
         "",
         "The run is not finished: 2 of 3 shards extracted, 2 of 3 shards averaged.",

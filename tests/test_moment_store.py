@@ -43,7 +43,8 @@ def dataset(moments, tmp_path_factory):
         for part in blocks(CLASSES, CLASSES_PER_CHUNK):
             put_moments(writer, name, part.start, Moments(*(array[:, part] for array in values)))
     writer.put_whole("count", moments["gap"].count)
-    writer.put_whole("top1", np.full(CLASSES, -1))
+    for name in ("top1", "top5"):
+        writer.put_whole(name, np.full(CLASSES, -1))
     writer.put_whole("class_id", np.array([f"n{i}" for i in range(CLASSES)], dtype=object))
     writer.put_whole("class_name", np.array([f"tench {i} é" for i in range(CLASSES)], dtype=object))
     writer.put_whole("layer", np.array(["conv1"] * WIDTHS["gap"], dtype=object))

@@ -47,6 +47,7 @@ def run(tmp_path):
         write_table(pa.table({"class_id": IDS, "table": [name] * 3}), Path(getattr(paths, name)), {"model": "é"})
     write_document(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}], "classes": [{"id": i} for i in IDS]})
     write_document(Path(paths.network), {"head": "fc"})
+    write_document(Path(paths.summary), {"classes": 3})
     for shard, rejected in (("a", ["1.png"]), ("b", [])):
         table = pa.table({"sample_id": pa.array(rejected, pa.string()), "reason": pa.array(rejected, pa.string())})
         write_table(table, Path(paths.rejects(shard)), {})
@@ -83,14 +84,14 @@ def test_the_paths_are_those_of_the_contract():
     paths = Paths("results/test")
     found = [
         *(paths.manifest, paths.network, paths.index, paths.moments, paths.welch, paths.similarity),
-        *(paths.neighbors, paths.classes, paths.shard("s"), paths.features("s"), paths.rejects("s")),
+        *(paths.neighbors, paths.classes, paths.summary, paths.shard("s"), paths.features("s"), paths.rejects("s")),
         *(paths.stats("s"), paths.shard_moments("s"), paths.class_figure("3"), paths.heatmap("gap"), paths.log("scan")),
     ]
     assert found == [
         "results/test/" + name
         for name in (
             *("manifest.parquet", "network.json", "shards/index.json", "moments.zarr", "welch.zarr", "similarity.zarr"),
-            *("neighbors.parquet", "classes.parquet", "shards/s.parquet", "features/s.zarr"),
+            *("neighbors.parquet", "classes.parquet", "summary.json", "shards/s.parquet", "features/s.zarr"),
             *("features/s.rejects.parquet", "features/s.stats.json", "moments/s.zarr", "report/neighbors/3.png"),
             *("report/heatmaps/gap.png", "logs/scan.log"),
         )
@@ -112,6 +113,7 @@ def test_shards_and_rejects_come_in_the_order_of_the_manifest(run):
 
 def test_network_and_provenance(run):
     assert run.network() == {"head": "fc"}
+    assert run.summary() == {"classes": 3}
     assert run.provenance() == {"model": "é"}
 
 
@@ -152,9 +154,9 @@ def test_a_missing_or_damaged_table_is_named(run, name):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["index", "network"])
+@pytest.mark.parametrize("name", ["index", "network", "summary"])
 def test_a_missing_or_damaged_json_file_is_named(run, name):
-    read = {"index": run.shards, "network": run.network}[name]
+    read = {"index": run.shards, "network": run.network, "summary": run.summary}[name]
     path = Path(getattr(run.paths, name))
     path.write_text(path.read_text()[:-9])
     with pytest.raises(LabelsimError, match="is damaged") as caught:

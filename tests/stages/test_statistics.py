@@ -102,18 +102,22 @@ def test_a_chunk_that_is_lost_while_it_is_read_is_never_averaged(folder, name, m
 def test_right_answers(folder):
     dataset = merged(folder)
     assert dataset["top1"].values.tolist() == [5, 6, 1]
+    assert dataset["top5"].values.tolist() == [7, 6, 7]  # there are three outputs
     assert dataset["count"].values.sum(axis=0).tolist() == [7, 6, 7]
 
 
 def test_right_answers_are_unknown_where_outputs_have_no_labels(folder):
-    assert merged(folder, classes="auto")["top1"].values.tolist() == [-1, -1, -1]
+    dataset = merged(folder, classes="auto")
+    assert dataset["top1"].values.tolist() == dataset["top5"].values.tolist() == [-1, -1, -1]
 
 
 def test_outputs_labelled_by_a_table(folder):
     table = folder / "outputs.csv"
     table.write_text("class_id,name\nb,B\nx,X\na,A\n", encoding="utf-8")
     # Output 0 stands for b, output 2 for a, none for c.
-    assert merged(folder, classes=str(table))["top1"].values.tolist() == [1, 0, -1]
+    dataset = merged(folder, classes=str(table))
+    assert dataset["top1"].values.tolist() == [1, 0, -1]
+    assert dataset["top5"].values.tolist() == [7, 6, -1]
 
 
 def test_labels_must_be_as_many_as_outputs(folder):

@@ -6,6 +6,7 @@ import pytest
 import toy
 from pyarrow import parquet
 from small import each, since
+from workflows import snakemake
 
 
 def test_a_run_that_was_moved_has_nothing_to_do(rerun):
@@ -50,6 +51,16 @@ def test_other_names_of_classes_rerun_what_shows_them(rerun):
 def test_what_the_outputs_stand_for_reruns_the_moments(rerun):
     rerun.configure("model.classes", "dataset")
     assert rerun.jobs() == sorted([*each(rerun.shards(), "moments"), *since("merge")])
+
+
+def test_a_class_that_is_not_there_stops_at_its_figure(rerun):
+    # Which classes are drawn is no part of the shards: they are not cut again to find out.
+    rerun.configure("report.classes", ["bee", "eeel"])
+    outcome = snakemake(rerun.folder)
+    assert outcome.code == 1
+    assert outcome.jobs == ["class_figure eeel"]
+    assert "report.classes: no class is called 'eeel'; did you mean: eel?" in outcome.output
+    assert "Traceback" not in outcome.output
 
 
 def allow(folder: Path, rejects: float) -> None:

@@ -1,6 +1,7 @@
 """The results of a whole run against a second, naive implementation: all in memory, no folds, no shards."""
 
 import json
+import re
 import runpy
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from labelsim.dataset.shards import folds
+from labelsim.run import open_run
 
 IDS = sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
 NAMES = [{"n01440764": "tench", "n01443537": "goldfish"}.get(id_, id_) for id_ in IDS]
@@ -238,7 +240,7 @@ def test_neighbors(base):
 
 def test_classes(base, naive):
     table = parquet.read_table(base / "results/toy/classes.parquet")
-    columns = ["class_index", "class_id", "class_name", "used", "rejected", "top1", "notes"]
+    columns = ["class_index", "class_id", "class_name", "used", "rejected", "top1", "top5", "notes"]
     assert table.column_names == columns
     rows = table.to_pylist()
     for c, row in enumerate(rows):
@@ -247,14 +249,37 @@ def test_classes(base, naive):
         assert row["used"] == mine.sum()
         assert row["rejected"] == sum(id_.split("/")[0] == IDS[c] for id_ in naive.rejects)
         if not mine.any():
-            assert row["top1"] is None
+            assert row["top1"] is row["top5"] is None
             continue
         assert row["top1"] == (naive.logits[mine].argmax(axis=1) == c).mean()
+        assert row["top5"] == (np.argsort(-naive.logits[mine], axis=1)[:, :5] == c).any(axis=1).mean()
     notes = {row["class_id"]: row["notes"] for row in rows if row["notes"]}
     assert notes == {
         toy.ALONE: "one usable image, hence no variance: not in welch",
         toy.EMPTY: "no usable image: in no matrix",
     }
+
+
+def test_summary(base, naive):
+    summary = open_run(base / "results/toy").summary()
+    assert summary["images"] == {"used": len(naive.labels), "rejected": len(naive.rejects)}
+    assert summary["classes"] == len(IDS)
+    assert (summary["layers"], summary["channels"]) == (3, 24)
+    assert (summary["methods"], summary["groups"]) == (["welch", "hidden", "gap"], list(CHANNELS))
+    assert summary["excluded_channels"] == dict.fromkeys(CHANNELS, 0)
+    assert summary["weights_digest"] == open_run(base / "results/toy").network()["weights_digest"]
+    ranks = np.argsort(-naive.logits, axis=1)
+    assert summary["accuracy"] == {
+        "top1": (ranks[:, 0] == naive.labels).mean(),
+        "top5": (ranks[:, :5] == naive.labels[:, np.newaxis]).any(axis=1).mean(),
+        "images": len(naive.labels),
+        "classes": len(set(naive.labels)),
+        "published_top1": None,
+        "note": "not compared: no accuracy is published with these weights",
+    }
+    assert summary["warning"] is None
+    log = (base / "results/toy/logs/neighbors.log").read_text(encoding="utf-8")
+    assert re.search(rf"top-1 \d+\.\d %, top-5 \d+\.\d % of {len(naive.labels)} images; not compared", log)
 
 
 @pytest.mark.parametrize("name", ["neighbors", "classes"])

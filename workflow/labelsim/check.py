@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -141,7 +141,7 @@ class _Check:
         root = Path(paths.root)
         stores = [paths.moments, paths.welch, paths.similarity]
         # What is there of the stages after extract, the last first.
-        tables = any(Path(path).exists() for path in (paths.neighbors, paths.classes))
+        tables = any(Path(path).exists() for path in (paths.neighbors, paths.classes, paths.summary))
         later = [Path(committed(store)).exists() for store in stores]
         self._has_successor = {store: tables or any(later[i + 1 :]) for i, store in enumerate(stores)}
         begun = tables or any(later) or any(root.glob("features/*.zarr/zarr.json"))
@@ -235,20 +235,28 @@ class _Check:
                 self._made_from(store, source)
 
     def _tables(self) -> None:
-        """The tables are of the same images and weights as what they were made from."""
-        dataset = self._attribute(self._paths.moments, "dataset_digest")
-        weights = None if self._network is None else self._network["weights_digest"]
+        """The tables and the summary are of the same images and weights as what they were made from."""
         for path in (self._paths.neighbors, self._paths.classes):
             table = self._table(path, False)
             if table is None:
                 continue
             told = read_metadata(table)
-            if dataset not in (None, told["dataset_digest"]) or weights not in (None, told["weights_digest"]):
-                self._outdated(path, "was made from other images, or with other weights")
+            self._told(path, told)
             for method in told["similarity"]["methods"]:
                 heatmap = Path(self._paths.heatmap(method))
                 if path == self._paths.neighbors and not heatmap.exists():
                     self.findings.missing.append(heatmap)
+
+        summary = self._document(self._paths.summary, False)
+        if summary is not None:
+            self._told(self._paths.summary, summary)
+
+    def _told(self, path: str, told: Mapping[str, Any]) -> None:
+        """Note a table or summary that tells of other images or weights than those of the run."""
+        dataset = self._attribute(self._paths.moments, "dataset_digest")
+        weights = None if self._network is None else self._network["weights_digest"]
+        if dataset not in (None, told["dataset_digest"]) or weights not in (None, told["weights_digest"]):
+            self._outdated(path, "was made from other images, or with other weights")
 
     def _figures(self) -> None:
         """The pictures are whole: PNG has a checksum in every part."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANNELS_PER_CHUNK",
     "CLASSES_PER_CHUNK",
+    "TOP",
     "arrays",
     "blocks",
     "channel_blocks",
@@ -31,6 +32,7 @@ __all__ = [
 
 CLASSES_PER_CHUNK = 64
 CHANNELS_PER_CHUNK = 1024
+TOP = {"top1": 1, "top5": 5}  # counts of images, by name: how many of the largest outputs count as right
 _DIMENSIONS = {"gap": "channel", "hidden": "unit"}
 
 
@@ -47,7 +49,7 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
     Returns
     -------
     dict of str to Array
-        `count`, the means and squared deviations, `top1`, and the coordinates of classes and channels.
+        `count`, the means and squared deviations, `top1` and `top5`, and the coordinates of classes and channels.
     """
     found = {"count": Array(("fold", "class"), (folds, classes), "int64")}
     for name, dimension in _DIMENSIONS.items():
@@ -55,8 +57,8 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
         chunks = (folds, min(classes, CLASSES_PER_CHUNK), min(widths[name], CHANNELS_PER_CHUNK))
         for moment in ("mean", "m2"):
             found[f"{name}_{moment}"] = Array(("fold", "class", dimension), shape, "float64", chunks)
+    found |= {name: Array(("class",), (classes,), "int64") for name in TOP}
     return found | {
-        "top1": Array(("class",), (classes,), "int64"),
         "class_id": Array(("class",), (classes,), "str", coordinate=True),
         "layer": Array(("channel",), (widths["gap"],), "str", coordinate=True),
         "layer_channel": Array(("channel",), (widths["gap"],), "int32", coordinate=True),

@@ -42,6 +42,7 @@ class Paths:
     similarity = property(lambda self: f"{self.root}/similarity.zarr")
     neighbors = property(lambda self: f"{self.root}/neighbors.parquet")
     classes = property(lambda self: f"{self.root}/classes.parquet")
+    summary = property(lambda self: f"{self.root}/summary.json")
 
     def shard(self, shard: str) -> str:
         """Rows of the manifest that make one shard."""
@@ -129,8 +130,12 @@ class Run:
         return self._table(self.paths.neighbors)
 
     def classes(self) -> pa.Table:
-        """One row a class: images used and rejected, top-1 accuracy where known, notes."""
+        """One row a class: images used and rejected, top-1 and top-5 accuracy where known, notes."""
         return self._table(self.paths.classes)
+
+    def summary(self) -> dict[str, Any]:
+        """The run at a glance: images, network, accuracy beside the published one, and a warning if they do not fit."""
+        return read_document(Path(self.paths.summary))
 
     def manifest(self) -> pa.Table:
         """One row an image."""

@@ -13,4 +13,5 @@ with job_log(snakemake.log[0]):
         version=version(),
         neighbors=Path(snakemake.output.neighbors),
         classes=Path(snakemake.output.classes),
+        summary=Path(snakemake.output.summary),
     )

@@ -7,9 +7,12 @@ config = snakemake.config
 
 with job_log(snakemake.log[0]):
     shard(
-        Path(snakemake.input[0]),
+        Path(snakemake.input.manifest),
         config["extract"]["images_per_shard"],
         config["dataset"]["class_names"],
         Path(snakemake.output.index),
         Path(snakemake.output.class_ids),
+        drawn=config["report"]["classes"],
+        network=Path(snakemake.input.network),
+        outputs=config["model"]["classes"],
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
-from labelsim.moment_store import CLASSES_PER_CHUNK, arrays, blocks, load_moments, merged_identity, put_moments
+from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, blocks, load_moments, merged_identity, put_moments
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.store import Array, Writer, load, open_store
 from labelsim.tables import read_table
@@ -66,7 +66,8 @@ def merge_shards(
             put_moments(writer, name, block.start, moments)
         count[:, block] = moments.count
     writer.put_whole("count", count)
-    writer.put_whole("top1", _sum_top1(datasets, members, len(classes)))
+    for name in TOP:
+        writer.put_whole(name, _sum_hits(datasets, members, name, len(classes)))
     tables = [read_table(path) for path in rejects]
     by_class = Counter(id_ for table in tables for id_ in table["class_id"].to_pylist())
     writer.put_whole("rejected", np.array([by_class[entry["id"]] for entry in classes], dtype=np.int64))
@@ -107,13 +108,13 @@ def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], nam
     return result
 
 
-def _sum_top1(datasets: Sequence[xarray.Dataset], members: Sequence[Any], classes: int) -> Any:
-    """Right answers by class; -1 for a class that no output stands for."""
+def _sum_hits(datasets: Sequence[xarray.Dataset], members: Sequence[Any], name: str, classes: int) -> Any:
+    """Images by class that count as right; -1 for a class that no output stands for."""
     total = np.full(classes, -1, dtype=np.int64)
     for dataset, member in zip(datasets, members, strict=True):
-        top1 = load(dataset, "top1")
-        known = top1 >= 0
-        total[member[known]] = np.maximum(total[member[known]], 0) + top1[known]
+        hits = load(dataset, name)
+        known = hits >= 0
+        total[member[known]] = np.maximum(total[member[known]], 0) + hits[known]
     return total
 
 

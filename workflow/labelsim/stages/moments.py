@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelsim.damage import damaged
-from labelsim.dataset.classes import read_class_table
 from labelsim.dataset.shards import folds
 from labelsim.documents import read_document
-from labelsim.errors import LabelsimError
-from labelsim.moment_store import arrays, put_moments
+from labelsim.moment_store import TOP, arrays, put_moments
+from labelsim.network.outputs import output_labels
+from labelsim.statistics.accuracy import hits
 from labelsim.statistics.moments import Moments, empty, merge, of_groups
 from labelsim.store import Writer, load, open_store
 
@@ -39,8 +39,8 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     classes : str
         The configuration's `model.classes`.
     output : Path
-        The Zarr store to write. `top1` counts the images whose largest output is that of their class;
-        it is -1 for a class that no output is known to stand for.
+        The Zarr store to write. `top1` counts the images whose largest output is that of their class, `top5`
+        those where it is among the five largest; both are -1 for a class that no output is known to stand for.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     expected = _expected(present.tolist(), classes, network, class_ids)
     widths = {name: dataset[name].shape[1] for name in ("gap", "hidden")}
     sums = {name: empty((FOLDS * len(present),), width) for name, width in widths.items()}
-    right = np.zeros(len(present), dtype=np.int64)
+    right = {name: np.zeros(len(present), dtype=np.int64) for name in TOP}
     rows = dataset["gap"].encoding["chunks"][0]
     for start in range(0, dataset.sizes["sample"], rows):
         part = slice(start, start + rows)
@@ -63,8 +63,10 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
         used = ~np.isnan(values["hidden"]).any(axis=1)
         for name, moment in sums.items():
             _add(moment, values[name][used], groups[part][used])
-        hit = np.argmax(values["logits"][used], axis=1) == expected[member[part][used]]
-        right += np.bincount(member[part][used][hit], minlength=len(present))
+        classes_used = member[part][used]
+        for name, k in TOP.items():
+            hit = hits(values["logits"][used], expected[classes_used], k)
+            right[name] += np.bincount(classes_used[hit], minlength=len(present))
     if (empty_rows := len(fold) - sums["gap"].count.sum()) != dataset.attrs["rejected"]:
         raise damaged(features, f"{empty_rows} of its rows are empty, but {dataset.attrs['rejected']} were rejected")
     by_fold = {name: _by_fold(moment) for name, moment in sums.items()}
@@ -72,7 +74,8 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     writer.put_whole("count", by_fold["gap"].count)
     for name, moment in by_fold.items():
         put_moments(writer, name, 0, moment)
-    writer.put_whole("top1", np.where(expected >= 0, right, -1))
+    for name, counts in right.items():
+        writer.put_whole(name, np.where(expected >= 0, counts, -1))
     writer.put_whole("class_id", present)
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(dataset, name))
@@ -95,22 +98,7 @@ def _by_fold(moments: Moments) -> Moments:
 
 def _expected(present: Sequence[str], classes: str, network: Path, class_ids: Path | None) -> NDArray[np.int64]:
     """The output that stands for each class of the shard; -1 where none is known to."""
-    description = read_document(network)
-    labels = _labels(classes, description["labels"], class_ids)
-    if labels is not None and len(labels) != description["outputs"]:
-        raise LabelsimError(
-            f"model.classes: {classes} gives {len(labels):,} classes, but the network has "
-            f"{description['outputs']:,} outputs; expected one for each, in their order"
-        )
+    dataset = read_document(class_ids)["classes"] if class_ids is not None else []
+    labels = output_labels(classes, read_document(network), dataset)
     output = {label: position for position, label in enumerate(labels or ())}
     return np.array([output.get(id_, -1) for id_ in present], dtype=np.int64)
-
-
-def _labels(classes: str, own: list[str] | None, class_ids: Path | None) -> list[str] | None:
-    """Class id of each output of the network; None where nothing is known of them."""
-    if classes == "auto":
-        return own
-    if class_ids is not None:
-        found: list[str] = read_document(class_ids)["classes"]
-        return found
-    return list(read_class_table(Path(classes)))

@@ -1,4 +1,4 @@
-"""neighbors: the top-k table and the table of classes."""
+"""neighbors: the top-k table, the table of classes, and the summary of the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from labelsim.documents import read_document
+from labelsim.documents import read_document, write_document
+from labelsim.sanity import Verdict, percent, verdict
+from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
 from labelsim.store import load, open_store
 from labelsim.tables import write_table
@@ -32,8 +34,9 @@ def neighbor_tables(
     version: str,
     neighbors: Path,
     classes: Path,
+    summary: Path,
 ) -> None:
-    """Write `neighbors.parquet` and `classes.parquet`.
+    """Write `neighbors.parquet`, `classes.parquet` and `summary.json`.
 
     Parameters
     ----------
@@ -45,6 +48,8 @@ def neighbor_tables(
         Of labelsim.
     neighbors, classes : Path
         The Parquet tables to write.
+    summary : Path
+        The JSON file to write: what the run is of, and how accurate the network was, as fractions.
     """
     matrices, moment_data = open_store(similarity), open_store(moments)
     ids, names = (load(matrices, name).astype(object) for name in ("class_id", "class_name"))
@@ -64,9 +69,69 @@ def neighbor_tables(
     write_table(table, neighbors, metadata)
     write_table(_classes(matrices, moment_data, ids, names), classes, metadata)
     logger.info("%s rows in %s", f"{len(table):,}", neighbors)
+    contents = _summary(matrices, moment_data, description, config, ids)
+    write_document(summary, {**{key: metadata[key] for key in _MADE_FROM}, **contents})
 
 
 _ORDER = ("method", "group", "class_index", "rank")
+_MADE_FROM = ("labelsim", "weights_digest", "dataset_digest")
+
+
+def _summary(
+    matrices: xarray.Dataset,
+    moments: xarray.Dataset,
+    network: Mapping[str, Any],
+    config: Mapping[str, Any],
+    ids: NDArray[np.object_],
+) -> dict[str, Any]:
+    """The run at a glance, as JSON values; what it says of the accuracy is logged as well."""
+    used, right, rejected = _counts(moments)
+    found = accuracy(used, **right)
+    published = None if network["published_top1"] is None else round(network["published_top1"] / 100, 6)  # of per cent
+    images = dict(zip(ids.tolist(), (used + rejected).tolist(), strict=True))
+    judged = verdict(found, images, network["labels"], network["outputs"], published)
+    _tell(found, published, judged)
+    return {
+        "model": config["model"]["name"],
+        "weights": config["model"]["weights"],
+        "images": {"used": int(used.sum()), "rejected": int(rejected.sum())},
+        "classes": len(ids),
+        "layers": len(network["layers"]),
+        "channels": moments.sizes["channel"],
+        "excluded_channels": matrices.attrs["excluded_channels"],
+        "methods": config["similarity"]["methods"],
+        "groups": load(matrices, "group_name").tolist(),
+        "neighbors": config["neighbors"]["k"],
+        "accuracy": {
+            **found._asdict(),
+            **({} if found.images else {"top1": None, "top5": None}),  # JSON has no NaN
+            "published_top1": published,
+            "note": judged.note,
+        },
+        "warning": judged.warning,
+    }
+
+
+def _counts(moments: xarray.Dataset) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], NDArray[np.int64]]:
+    """Images used, those that count as right, and those rejected, of each class."""
+    right = {name: load(moments, name) for name in ("top1", "top5")}
+    return load(moments, "count").sum(axis=0), right, load(moments, "rejected")
+
+
+def _tell(found: Accuracy, published: float | None, judged: Verdict) -> None:
+    if found.images:
+        logger.info(
+            "top-1 %s, top-5 %s of %s images%s; %s",
+            percent(found.top1),
+            percent(found.top5),
+            f"{found.images:,}",
+            "" if published is None else f" (published: {percent(published)})",
+            judged.note,
+        )
+    else:
+        logger.info("top-1 %s", judged.note)
+    if judged.warning is not None:
+        logger.warning("%s", judged.warning)
 
 
 def _matrices(dataset: xarray.Dataset) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
@@ -111,10 +176,11 @@ def _part(
 def _classes(
     matrices: xarray.Dataset, moments: xarray.Dataset, ids: NDArray[np.object_], names: NDArray[np.object_]
 ) -> pa.Table:
-    used = load(moments, "count").sum(axis=0)
-    right = load(moments, "top1")
-    known = (right >= 0) & (used > 0)
-    top1 = np.where(known, right / np.maximum(used, 1), np.nan)
+    used, right, rejected = _counts(moments)
+    accuracies = {}
+    for name, counts in right.items():
+        known = (counts >= 0) & (used > 0)
+        accuracies[name] = pa.array(counts / np.maximum(used, 1), pa.float64(), mask=~known)
     undirected = {
         method: np.isnan(np.diagonal(matrix)) for method, group, matrix in _matrices(matrices) if group == "all"
     }
@@ -127,8 +193,8 @@ def _classes(
             "class_id": pa.array(ids, pa.string()),
             "class_name": pa.array(names, pa.string()),
             "used": used,
-            "rejected": load(moments, "rejected"),
-            "top1": pa.array(top1, pa.float64(), mask=~known),
+            "rejected": rejected,
+            **accuracies,
             "notes": pa.array(notes, pa.string()),
         }
     )

@@ -11,6 +11,7 @@ from typing import Any
 from labelsim.documents import write_document
 from labelsim.network.description import describe, probed
 from labelsim.network.groups import check_methods, layer_groups
+from labelsim.network.outputs import output_labels
 
 __all__ = ["network"]
 
@@ -29,8 +30,8 @@ def network(
     Parameters
     ----------
     model, probe, similarity : mapping
-        The configuration's sections of these names. Similarity's methods and layer groups are checked before any image
-        is run, but are no part of the network.
+        The configuration's sections of these names. Similarity's methods and layer groups, and `model.classes` as far
+        as it can be without the dataset, are checked before any image is run, but are no part of the network.
     identity : str
         The stage's identity: JSON with the digests of the files that the configuration names.
     output : Path
@@ -52,16 +53,9 @@ def network(
         f"{probes.hidden_units:,}",
         f"{probes.outputs:,}",
     )
+    description = {**describe(built, probes), "labels": built.labels, "published_top1": built.top1}
+    if model["classes"] != "dataset":
+        output_labels(model["classes"], description, dataset=[])
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    write_document(
-        output,
-        {
-            "model": model["name"],
-            "at": probe["at"],
-            "sources": sources,
-            **describe(built, probes),
-            "labels": built.labels,
-            "published_top1": built.top1,
-        },
-    )
+    write_document(output, {"model": model["name"], "at": probe["at"], "sources": sources, **description})

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from labelsim.dataset.classes import class_names
+from labelsim.dataset.classes import class_names, find_class
 from labelsim.dataset.shards import cut, shard_name
 from labelsim.digests import canonical, digest
-from labelsim.documents import write_document
+from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
+from labelsim.network.outputs import output_labels
 from labelsim.tables import read_metadata, read_table, write_table
 
 __all__ = ["shard"]
@@ -22,7 +24,16 @@ logger = logging.getLogger(__name__)
 _LOCATOR = ["sample_id", "path", "offset"]
 
 
-def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_ids: Path) -> None:
+def shard(
+    manifest: Path,
+    images_per_shard: int,
+    names: str,
+    index: Path,
+    class_ids: Path,
+    drawn: Sequence[str] = (),
+    network: Path | None = None,
+    outputs: str = "auto",
+) -> None:
     """Write a table for every shard that is not there yet, the index of all, and the list of class ids.
 
     Parameters
@@ -39,10 +50,30 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
         the manifest), and `images`. The shards' tables are written beside it.
     class_ids : Path
         The JSON file to write with the ids of the classes alone: an added image leaves it as it is.
+    drawn : sequence of str
+        The configuration's `report.classes`: checked before any image is run, but no part of the shards.
+    network : Path, optional
+        As the stage `network` wrote it: held against the classes before any image is run, but no part of the shards.
+    outputs : str
+        The configuration's `model.classes`: likewise.
+
+    Raises
+    ------
+    LabelsimError
+        If a table of names, a class that is to be drawn, or the number of the network's outputs does not fit
+        the classes.
     """
     samples = read_table(manifest)
     metadata = read_metadata(samples)
     ids = metadata["classes"]
+    labels = class_names(ids, None if names == "auto" else Path(names))
+    for label in drawn:
+        try:
+            find_class(label, ids, labels)
+        except LabelsimError as error:
+            raise LabelsimError(f"report.classes: {error}") from None
+    if network is not None:
+        _compare(ids, output_labels(outputs, read_document(network), ids))
     shards = cut(samples, images_per_shard)
     new = 0
     for name, start, stop in shards:
@@ -53,7 +84,6 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
             new += 1
     logger.info("%d shards, %d of them new", len(shards), new)
     write_document(class_ids, {"classes": ids})
-    labels = class_names(ids, None if names == "auto" else Path(names))
     write_document(
         index,
         {
@@ -63,6 +93,18 @@ def shard(manifest: Path, images_per_shard: int, names: str, index: Path, class_
             "shards": [_entry(samples, *shard) for shard in shards],
             "images": len(samples),
         },
+    )
+
+
+def _compare(ids: Sequence[str], outputs: Sequence[str] | None) -> None:
+    """Say so if no class has an output, which may be meant."""
+    if outputs is None or not set(ids).isdisjoint(outputs):
+        return
+    logger.warning(
+        "No output of the network stands for a class of the dataset: the outputs are %r and so on, the classes %r and "
+        "so on.\nAccuracies will not be known. If some mean the same, let model.classes say so.",
+        outputs[0],
+        ids[0],
     )
 
 
