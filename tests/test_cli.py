@@ -206,6 +206,17 @@ def test_layers_of_resnet34(tmp_path):
     assert sum(int(channels.replace(",", "")) for _, channels in rows) == 8512
 
 
+def test_layers_of_a_vision_transformer(tmp_path):
+    configfile = tmp_path / "config.yaml"
+    configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {name: 'timm:test_vit', weights: null}\n")
+    result = CliRunner().invoke(cli.app, ["layers", "--configfile", str(configfile)], catch_exceptions=False)
+    assert result.exit_code == 0
+    reason = "it only cuts the image into patches, one every 16 x 16 pixels; no other convolution runs"
+    assert f"left out: patch_embed.proj: {reason}\n" in result.output
+    assert "note: without layers, only similarity.methods: [hidden] can be computed\n" in result.output
+    assert "0 layers, 0 channels; hidden state: 64 units, the input of head; 1,000 outputs" in result.output
+
+
 def test_layers_of_a_configuration_that_is_not_there_or_wrong(tmp_path, monkeypatch, capsys):
     configfile = tmp_path / "config.yaml"
     arguments = ["layers", "--configfile", str(configfile)]

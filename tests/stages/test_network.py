@@ -1,43 +1,105 @@
-"""What is found out of a network before any image is run."""
+"""What the stage `network` says of networks, and which it refuses before any image is read."""
 
-from pathlib import Path
+import json
 
 import pytest
-import toy
+import timm
+import torch
 
-from labelsim.documents import read_document
+from labelsim.config import load
 from labelsim.errors import LabelsimError
 from labelsim.stages.network import network
 
-OUTPUTS = 13
-OUTPUT = Path("network.json")
+FACTORY = """
+import torch
+from torch import nn
+from torchvision.transforms import v2
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    toy.write_network(tmp_path / "network.py")
+def build():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
+def transform():
+    return v2.Compose([v2.Resize((8, 8)), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+"""
+
+
+@pytest.fixture
+def described(tmp_path, monkeypatch):
+    """Run the stage on a configuration; the description that it wrote."""
     monkeypatch.chdir(tmp_path)
 
+    def describe(model, **sections):
+        config = load({"run": "x", "dataset": {"source": "images"}, "model": model, **sections})
+        network(config["model"], config["probe"], config["similarity"], "{}", tmp_path / "network.json")
+        return json.loads((tmp_path / "network.json").read_text(encoding="utf-8"))
 
-def describe(config, rows):
-    """Run the stage with a table of what so many outputs stand for."""
-    table = Path("outputs.csv")
-    table.write_text("class_id,name\n" + "".join(f"{i},{i}\n" for i in range(rows)), encoding="utf-8")
-    network(config["model"] | {"classes": str(table)}, config["probe"], {}, "{}", OUTPUT)
-
-
-@pytest.mark.parametrize("rows", [OUTPUTS - 1, OUTPUTS + 1])
-def test_a_table_that_does_not_fit_the_outputs(config, rows):
-    message = f"model.classes: outputs.csv gives {rows} classes, but the network has 13 outputs; expected one for each"
-    with pytest.raises(LabelsimError, match=message):
-        describe(config, rows)
-    assert not OUTPUT.exists()
+    return describe
 
 
-def test_what_the_outputs_stand_for_is_no_part_of_the_network(config):
-    describe(config, OUTPUTS)
-    one = OUTPUT.read_bytes()
-    for classes in ("auto", "dataset"):
-        network(config["model"] | {"classes": classes}, config["probe"], {}, "{}", OUTPUT)
-        assert OUTPUT.read_bytes() == one
-    assert read_document(OUTPUT)["outputs"] == OUTPUTS
+def test_a_network_without_relu_is_probed_as_equation_2_has_it(described, caplog):
+    with caplog.at_level("INFO", logger="labelsim"):
+        found = described({"name": "timm:test_efficientnet", "weights": None})
+    assert len(found["layers"]) == 17
+    (note,) = [record.message for record in caplog.records if "ReLU" in record.message]
+    assert note == (
+        "no ReLU module runs in this network (its activations: SiLU, Sigmoid); "
+        "A(X) is the mean of ReLU(output), as equation 2 has it"
+    )
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "timm:test_vit"])
+def test_a_vision_transformer_is_refused_for_welch_and_gap(described, tmp_path, name):
+    model = {"name": name, "weights": None}
+    with pytest.raises(
+        LabelsimError, match=r"^similarity\.methods: welch and gap compare the layers' channels"
+    ) as caught:
+        described(model)
+    assert "it only cuts the image into patches, one every 16 x 16 pixels; no other convolution runs" in str(
+        caught.value
+    )
+    assert "Set similarity.methods to [hidden]" in str(caught.value)
+    assert not (tmp_path / "network.json").exists()
+    with pytest.raises(LabelsimError, match=r"methods: gap compare.* but of this network no layer is probed"):
+        described(model, similarity={"methods": ["hidden", "gap"]})
+
+
+def test_a_vision_transformer_has_a_hidden_state(described, caplog):
+    found = described({"name": "timm:test_vit", "weights": None}, similarity={"methods": ["hidden"]})
+    assert (found["layers"], found["head"], found["hidden_units"], found["outputs"]) == ([], "head", 64, 1000)
+    assert "patch_embed.proj is left out: it only cuts the image into patches" in caplog.text
+
+
+def test_a_layer_group_of_a_network_without_layers_is_refused(described):
+    similarity = {"methods": ["hidden"], "layer_groups": {"late": ["blocks.*"]}}
+    with pytest.raises(LabelsimError, match=r"layer_groups\.late: 'blocks\.\*' matches none of the 0 layers$"):
+        described({"name": "timm:test_vit", "weights": None}, similarity=similarity)
+
+
+def test_patches_that_are_named_can_be_compared(described):
+    found = described({"name": "timm:test_vit", "weights": None}, probe={"layers": ["patch_embed.*"]})
+    assert found["layers"] == [["patch_embed.proj", 64]]
+
+
+def test_methods_are_no_part_of_the_network(described):
+    model = {"name": "timm:test_convnext", "weights": None}
+    assert described(model) == described(model, similarity={"methods": ["gap"]})
+
+
+def test_labels_of_published_weights_are_wnids(described, tmp_path):
+    torch.manual_seed(0)
+    timm.models.save_for_hf(timm.create_model("test_convnext"), tmp_path / "saved")
+    found = described({"name": "timm:local-dir:saved"})
+    assert found["labels"][:2] == ["n01440764", "n01443537"]
+    assert (len(found["labels"]), found["published_top1"]) == (1000, None)
+
+
+def test_a_factory_in_a_file_has_no_labels_of_its_own(described, tmp_path):
+    (tmp_path / "lite.py").write_text(FACTORY, encoding="utf-8")
+    model = {"name": "lite.py:build", "weights": None, "transform": "lite.py:transform"}
+    found = described(model)
+    assert (found["layers"], found["outputs"], found["labels"]) == ([["0", 4]], 3, None)
