@@ -124,6 +124,14 @@ def test_a_missing_shard_is_an_error(tmp_path):
         alone.list()
 
 
+def test_shards_of_several_splits_are_an_error(tmp_path):
+    for name in ("set-train-0000", "set-train-0001", "set-validation-00"):
+        shard(tmp_path / f"{name}.tar", *labelled(name, "a"))
+    with pytest.raises(LabelsimError, match=r"one split: train \(2\), validation \(1\)\..*such as .*\*train\*\.tar$"):
+        open_source(tmp_path).list()
+    assert len(contents(open_source(tmp_path / "*train*.tar"))) == 2
+
+
 def test_a_folder_without_shards_is_an_error(tmp_path):
     with pytest.raises(LabelsimError, match=r"there are no shards, files called \.tar, in"):
         open_source(tmp_path, "webdataset").list()

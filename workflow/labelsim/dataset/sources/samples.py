@@ -36,33 +36,35 @@ def sample_table(found: pa.Table, classes: Sequence[str]) -> pa.Table:
     LabelsimError
         If two samples have the same id.
     """
-    samples = pa.table(
-        {
-            "sample_id": _sample_ids(found),
-            "class_index": compute.index_in(found["class_id"], value_set=pa.array(classes, pa.string())),
-            **{name: found[name] for name in ("class_id", "path", "offset", "bytes")},
-        },
-        schema=SAMPLES,
-    )
     if repeats(found):
-        raise LabelsimError(_twice(samples))
+        raise LabelsimError(_twice(found))
+    columns = {
+        "sample_id": _sample_ids(found),
+        "class_index": compute.index_in(found["class_id"], value_set=pa.array(classes, pa.string())),
+        **{name: found[name] for name in ("class_id", "path", "offset", "bytes")},
+    }
+    samples = pa.table(columns, schema=SAMPLES)
     return samples.sort_by([("class_index", "ascending"), ("sample_id", "ascending")]).combine_chunks()
 
 
 def repeats(found: pa.Table) -> int:
     """How many samples have an id that another one has already."""
-    return len(found) - int(compute.count_distinct(_sample_ids(found)).as_py())
+    ids = _sample_ids(found)
+    # sorted, equal ids are neighbours; a table of hashes would take several times the memory
+    ids = ids.take(compute.sort_indices(ids)).combine_chunks()
+    return int(compute.sum(compute.equal(ids[1:], ids[:-1])).as_py() or 0)
 
 
 def _sample_ids(found: pa.Table) -> pa.ChunkedArray:
     return compute.binary_join_element_wise(found["class_id"], found["name"], "/")
 
 
-def _twice(samples: pa.Table) -> str:
-    counts = samples["sample_id"].value_counts()
-    twice = compute.filter(counts, compute.greater(counts.field("counts"), 1)).field("values")
+def _twice(found: pa.Table) -> str:
+    ids = _sample_ids(found)
+    counts = ids.value_counts()
+    twice = counts.field("values").filter(compute.greater(counts.field("counts"), 1))
     first = twice[0].as_py()
-    rows = samples.filter(compute.equal(samples["sample_id"], first)).to_pylist()
+    rows = found.filter(compute.equal(ids, first)).to_pylist()
     places = " and ".join(f"{row['path']} at byte {row['offset']:,}" for row in rows[:2])
     more = f", and {len(twice) - 1:,} more like it" if len(twice) > 1 else ""
     return (

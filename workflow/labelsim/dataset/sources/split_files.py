@@ -1,4 +1,4 @@
-"""The files of one split: tables named as the Hugging Face hub names them, `train-00000-of-00002.parquet`."""
+"""The files of one split, told by their names, such as the Hugging Face hub's `train-00000-of-00002.parquet`."""
 
 import re
 from collections import defaultdict
@@ -8,7 +8,7 @@ from pathlib import Path
 from labelsim.dataset.paths import expand, is_pattern
 from labelsim.errors import LabelsimError
 
-__all__ = ["find", "split_files"]
+__all__ = ["check_split", "find", "split_files"]
 
 # Older tables of the hub have a hash behind the numbers.
 _NUMBERED = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
@@ -75,6 +75,27 @@ def split_files(source: str | Path) -> list[Path]:
         If there are no tables, if they are of more than one split, or if some of the split's are missing.
     """
     files = find(source)
+    check_split(source, files)
+    if Path(source).is_dir() or (is_pattern(source) and any(sign in str(source) for sign in "*?[")):
+        _check_complete(files)
+    return files
+
+
+def check_split(source: str | Path, files: Sequence[Path]) -> None:
+    """See that files are of one split.
+
+    Parameters
+    ----------
+    source : path
+        What they were found by.
+    files : sequence of Path
+        Tables, or other files that are named as tables are.
+
+    Raises
+    ------
+    LabelsimError
+        If their names are of more than one.
+    """
     splits = defaultdict(list)
     for file in files:
         splits[_split(file)].append(file)
@@ -84,9 +105,6 @@ def split_files(source: str | Path) -> list[Path]:
             f"dataset.source: {source} holds the files of more than one split: {counts}. "
             f"Name one of them, by a pattern such as {_pattern(splits)}"
         )
-    if Path(source).is_dir() or (is_pattern(source) and any(sign in str(source) for sign in "*?[")):
-        _check_complete(files)
-    return files
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -104,8 +122,8 @@ def _pattern(splits: dict[str, list[Path]]) -> Path:
     split = "train" if "train" in splits else max(splits)
     file = splits[split][0]
     if _NUMBERED.fullmatch(file.stem):
-        return file.with_name(f"{split}-*.parquet")
-    return file if len(splits[split]) == 1 else file.with_name(f"*{split}*.parquet")
+        return file.with_name(f"{split}-*{file.suffix}")
+    return file if len(splits[split]) == 1 else file.with_name(f"*{split}*{file.suffix}")
 
 
 def _check_complete(files: Sequence[Path]) -> None:

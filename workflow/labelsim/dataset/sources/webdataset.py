@@ -21,6 +21,7 @@ from labelsim.dataset.sources import Listing
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
+from labelsim.dataset.sources.split_files import check_split
 from labelsim.dataset.sources.tar_members import Member, read_member, tar_members
 from labelsim.errors import LabelsimError
 
@@ -72,8 +73,8 @@ class WebDatasetSource:
         Raises
         ------
         LabelsimError
-            If there are no shards, if one of them is damaged, if an image has no label or a sample several images, or
-            if a label means no class.
+            If there are no shards, or not of one split by their names, if one of them is damaged, if an image has
+            no label or a sample several images, or if a label means no class.
         """
         skipped: Counter[str] = Counter()
         shards = self._shards(skipped)
@@ -141,6 +142,7 @@ class WebDatasetSource:
             shards += tars
         if missing := [shard for shard in shards if not shard.is_file()]:
             raise LabelsimError(f"dataset.source: there is no shard {missing[0]}")
+        check_split(self.path, shards)
         return shards
 
     def _shard(self, shard: Path, skipped: Counter[str], progress: Progress) -> pa.Table:
