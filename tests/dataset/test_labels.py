@@ -1,3 +1,4 @@
+import hashlib
 import io
 import logging
 import tarfile
@@ -208,6 +209,17 @@ def test_a_line_for_each_validation_image_serves_some_of_them(tmp_path, write):
 def test_errors_of_development_kits(tmp_path, changes, message):
     with pytest.raises(LabelsimError, match=message):
         image_labels(VALIDATION, str(devkit(tmp_path / "a.tar.gz", **changes)), tmp_path)
+
+
+def test_torchvision_reads_the_same_from_a_development_kit(tmp_path, monkeypatch):
+    from torchvision.datasets import imagenet
+
+    path = devkit(tmp_path / DEVKIT)
+    # it takes no archive but the real one
+    monkeypatch.setitem(imagenet.ARCHIVE_META, "devkit", (DEVKIT, hashlib.md5(path.read_bytes()).hexdigest()))
+    imagenet.parse_devkit_archive(tmp_path)
+    _, theirs = imagenet.load_meta_file(tmp_path)
+    assert list(image_labels(VALIDATION, "auto", tmp_path).values()) == theirs == WNIDS
 
 
 def test_error_of_a_development_kit_cut_short(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsim.dataset.sources import Listing
-from labelsim.dataset.sources.entries import is_folder, is_image, may_hold_images, some
+from labelsim.dataset.sources.entries import entries, is_folder, is_image, left_out, may_hold_images
 from labelsim.dataset.sources.flat import FlatSource
 from labelsim.dataset.sources.folder import FolderSource
 from labelsim.dataset.sources.labels import DEVKIT, KAGGLE
@@ -95,7 +95,7 @@ class KaggleSource:
     def _split(self) -> FolderSource | FlatSource:
         if not is_split(self.path) or _place(self.path).name == "test":
             raise LabelsimError(_no_split(self.path))
-        found = some(self.path)
+        found = [entry for entry in entries(self.path) if not left_out(entry.name)]
         if _place(self.path).name == "train" or not any(is_image(entry.name) for entry in found):
             return FolderSource(self.path)
         if any(is_folder(entry) and may_hold_images(entry) for entry in found):
