@@ -24,8 +24,7 @@ def run_stages(config: dict) -> Paths:
     }
     scan(config["dataset"], path["manifest"])
     shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"], path["class_ids"])
-    groups = config["similarity"]["layer_groups"]
-    network(config["model"], config["probe"], groups, identity("network", config), path["network"])
+    network(config["model"], config["probe"], config["similarity"], identity("network", config), path["network"])
     names = [entry["name"] for entry in json.loads(path["index"].read_text(encoding="utf-8"))["shards"]]
     for name in names:
         features, rejects, stats = (Path(find(name)) for find in (run.features, run.rejects, run.stats))

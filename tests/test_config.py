@@ -426,6 +426,23 @@ def test_weights_that_are_a_file(tmp_path, monkeypatch, weights, file):
     assert (None if found is None else os.fspath(found)) == file
 
 
+@pytest.mark.parametrize(
+    ("model", "weights"),
+    [
+        ({}, "IMAGENET1K_V1"),
+        ({"name": "resnet18"}, "IMAGENET1K_V1"),
+        ({"name": "timm:resnet18.a1_in1k"}, "DEFAULT"),
+        ({"name": "timm:resnet18", "weights": "a1_in1k"}, "a1_in1k"),
+        ({"name": "timm:resnet18", "weights": None}, None),
+        ({"name": "timm:resnet18", "weights": "IMAGENET1K_V1"}, "IMAGENET1K_V1"),  # timm will say that it has none
+    ],
+)
+def test_weights_that_are_not_given_are_the_ones_of_the_network(model, weights):
+    config = load({"run": "x", "dataset": {"source": "images"}, "model": model})
+    assert config["model"]["weights"] == weights
+    assert load(config) == config
+
+
 def test_paths_below_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = load({"run": "x", "dataset": {"source": "~/images"}, "model": {"weights": "~/w.pth"}})

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
 
-from labelsim.dataset.images import ImageError, decode
+from labelsim.dataset.images import ImageError, _jpeg, decode
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 13, 4), dtype=np.uint8)
 RGB = Image.fromarray(PIXELS[..., :3])
@@ -191,3 +191,20 @@ def test_memory_error_of_the_decoder_passes_through(monkeypatch):
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
     with pytest.raises(MemoryError):
         decode(READABLE["grey.png"])
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "4:1:1"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_ordinary_jpegs_are_decoded_to_pillows_pixels(subsampling, progressive):
+    random = np.random.default_rng(0)
+    for width, height, quality in [(1, 1, 90), (17, 33, 40), (500, 375, 75), (333, 500, 95)]:
+        small = Image.fromarray(random.integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), np.uint8))
+        for mode in ("RGB", "L"):
+            file = io.BytesIO()
+            options = {"subsampling": subsampling} if mode == "RGB" else {}
+            small.resize((width, height), Image.Resampling.BICUBIC).convert(mode).save(
+                file, "JPEG", quality=quality, progressive=progressive, **options
+            )
+            assert _jpeg(file.getvalue()) is not None  # not left to Pillow, which would prove nothing
+            expected = Image.open(file).convert("RGB")
+            np.testing.assert_array_equal(np.asarray(decode(file.getvalue())), np.asarray(expected))

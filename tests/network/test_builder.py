@@ -12,7 +12,9 @@ import torch
 import torchvision
 from torch import nn
 
+from labelsim.dataset.classes import imagenet_names
 from labelsim.errors import LabelsimError
+from labelsim.network import torchvision_models
 from labelsim.network.builder import build, check_name, load_callable
 
 SMALL = "shufflenet_v2_x0_5"
@@ -85,11 +87,11 @@ class TestName:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("timm:resnet34", "timm networks are not supported yet. Supported: a torchvision"),
             ("resnet35", "no known network; did you mean .*resnet34"),
             ("ResNet34", "did you mean .*resnet34"),
             ("xyzzy", "no known network. Give a torchvision"),
             ("deeplabv3_resnet50", "is no classification network"),
+            ("quantized_resnet18", "is a quantised network.* give resnet18, the network that it was made from"),
         ],
     )
     def test_unknown(self, name, message):
@@ -106,7 +108,7 @@ class TestRandomWeights:
         assert not any(part.training for part in network.module.modules())
         assert not any(parameter.requires_grad for parameter in parameters)
         assert {parameter.dtype for parameter in parameters} == {torch.float32}
-        assert (network.outputs, network.top1) == (None, None)
+        assert (network.labels, network.top1) == (None, None)
         assert any("random weights" in note for note in network.notes)
         assert any("ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1" in note for note in network.notes)
         assert build(SMALL, None).weights_digest == network.weights_digest
@@ -141,14 +143,19 @@ class TestEntry:
         torch.save(small.state_dict(), cache / "shufflenetv2_x0.5-f707e7126e.pth")
         network = build(SMALL, entry)
         assert_same_weights(network.module, small.state_dict())
-        assert network.outputs[:2] == ["tench", "goldfish"]
-        assert len(network.outputs) == 1000
+        assert network.labels[:2] == ["n01440764", "n01443537"]
+        assert len(network.labels) == 1000
         assert network.top1 == 60.552  # torchvision's table of classification weights
         assert network.notes == []
         image = PIL.Image.fromarray(np.full((300, 400, 3), 255, np.uint8))
         white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
         expected = white[:, None, None].expand(3, 224, 224)
         torch.testing.assert_close(network.transform(image), expected)  # ImageNet's means and deviations
+
+    def test_weights_without_a_classification_layer(self):
+        message = r"VGG16_Weights.IMAGENET1K_FEATURES holds no weights of the classification layer. Give another entry"
+        with pytest.raises(LabelsimError, match=message):
+            build("vgg16", "IMAGENET1K_FEATURES")
 
     def test_transform_of_ones_own(self, small, cache, net_file):
         torch.save(small.state_dict(), cache / "shufflenetv2_x0.5-f707e7126e.pth")
@@ -166,8 +173,8 @@ class TestEntry:
     def test_neither_entry_nor_file(self, tmp_path):
         with pytest.raises(LabelsimError) as caught:
             build(SMALL, "IMAGENET1K_V9", base=tmp_path)
-        assert "neither a weights entry of shufflenet_v2_x0_5 (IMAGENET1K_V1, DEFAULT)" in str(caught.value)
-        assert f"nor a file: {tmp_path / 'IMAGENET1K_V9'} is no existing file" in str(caught.value)
+        assert "neither published weights of shufflenet_v2_x0_5 (IMAGENET1K_V1, DEFAULT)" in str(caught.value)
+        assert f"nor a file: it is no existing file ({tmp_path / 'IMAGENET1K_V9'})" in str(caught.value)
 
     def test_folder(self, tmp_path):
         with pytest.raises(LabelsimError, match="is a folder"):
@@ -176,6 +183,20 @@ class TestEntry:
     def test_entry_for_a_callable(self, net_file):
         with pytest.raises(LabelsimError, match="entries belong to torchvision's own networks"):
             build("net.py:network", "DEFAULT", "net.py:transform", net_file)
+
+
+class TestEveryEntryOfTorchvision:
+    @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
+    def test_labels_and_accuracy(self, name):
+        for entry in torchvision_models.entries(name):
+            weights = torchvision.models.get_model_weights(name)[entry]
+            if weights == torchvision.models.VGG16_Weights.IMAGENET1K_FEATURES:
+                continue
+            for spelling in (entry, str(weights)):  # ResNet50_Weights.IMAGENET1K_V2, for DEFAULT too
+                assert torchvision_models.find_entry(name, spelling) == weights.name
+            assert torchvision_models.labels(name, entry) == sorted(imagenet_names())
+            assert 50 < torchvision_models.top1(name, entry) < 90  # AlexNet 56.5, ViT-H/14 with SWAG 88.6
+        assert torchvision_models.find_entry(name, "IMAGENET1K_V9") is None
 
 
 def prefixed(state, prefix):
@@ -199,7 +220,7 @@ class TestFile:
         torch.save(checkpoint(small.state_dict()), tmp_path / "small.pth")
         network = build(SMALL, "small.pth", base=tmp_path)
         assert_same_weights(network.module, small.state_dict())
-        assert (network.outputs, network.top1) == (None, None)
+        assert (network.labels, network.top1) == (None, None)
         (note,) = network.notes
         assert "assumed the transform of ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1" in note
 
@@ -319,7 +340,7 @@ class TestCallable:
         assert not network.module.training
         assert network.module.conv.weight.dtype == torch.float32
         assert network.transform(PIL.Image.new("RGB", (9, 9))).shape == (3, 8, 8)
-        assert (network.outputs, network.top1, network.notes) == (None, None, [])
+        assert (network.labels, network.top1, network.notes) == (None, None, [])
         assert build("net.py:network", None, "net.py:transform", net_file).weights_digest == network.weights_digest
 
     def test_module(self, net_file, monkeypatch):

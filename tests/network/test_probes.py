@@ -338,6 +338,94 @@ class TestPrecision:
         torch.testing.assert_close(tuple(part.cpu() for part in features), tuple(expected), rtol=RTOL, atol=1e-6)
 
 
+class Transformer(nn.Module):
+    """Patches, one attention over them, and a head."""
+
+    def __init__(self, patch=4, stride=4):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, patch, stride)
+        self.attention = nn.TransformerEncoderLayer(8, 2, 16, activation=nn.GELU(), batch_first=True)
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, x):
+        return self.head(self.attention(self.patches(x).flatten(2).mT).mean(1))
+
+
+class TestNoLayers:
+    """Hidden state and logits are there all the same."""
+
+    def test_no_convolution(self):
+        module = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        images = torch.rand(3, 3, 2, 2)
+        probes, features = probe(module, images)
+        assert probes.layers == []
+        assert "the network has no convolution module" in probes.missing
+        assert features.gap.shape == (3, 0)
+        assert features.gap.dtype == torch.float32
+        assert torch.equal(features.hidden, images.flatten(1))
+        with pytest.raises(LabelsimError, match="no convolution module"):
+            Probes(module, images[:1], layers=["conv*"])
+
+    @pytest.mark.parametrize("patch", [4, 7])
+    def test_patches_are_no_layer(self, patch):
+        module, images = Transformer(patch).eval(), torch.rand(2, 3, 16, 16)
+        probes, features = probe(module, images)
+        reason = "it only cuts the image into patches, one every 4 x 4 pixels; no other convolution runs"
+        assert probes.skipped == [("patches", reason)]
+        assert f"leave nothing to read (patches: {reason})" in probes.missing
+        assert (features.gap.shape, features.hidden.shape, features.logits.shape) == ((2, 0), (2, 8), (2, 6))
+        with torch.no_grad():
+            torch.testing.assert_close(features.logits, module(images), rtol=0, atol=0)
+
+    def test_patches_that_are_named_are_a_layer(self):
+        module, images = Transformer().eval(), torch.rand(2, 3, 16, 16)
+        _, outputs = plain_outputs(module, images, nn.Conv2d)
+        probes, features = probe(module, images, layers=["patches"])
+        assert (probes.layers, probes.missing) == ([Layer("patches", 8)], None)
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+
+    def test_a_stem_that_patches_beside_other_convolutions_is_a_layer(self, images):
+        class ConvNext(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.a = nn.Conv2d(3, 4, 2, stride=2)
+
+        probes, _ = probe(ConvNext(), images)
+        assert [layer.name for layer in probes.layers] == ["a", "b", "c"]
+        assert probes.missing is None
+
+    @pytest.mark.parametrize("name", ["vit_b_32", "swin_t"])
+    def test_transformers_of_torchvision(self, name):
+        module = torchvision.models.get_model(name)
+        probes = Probes(module, torch.zeros(1, 3, 224, 224))
+        assert probes.layers == []
+        assert "cuts the image into patches" in probes.missing
+        assert probes.hidden_units == 768
+
+
+class TestNotes:
+    @pytest.mark.parametrize(("activation", "noted"), [(nn.SiLU(), True), (nn.ReLU(), False), (nn.ReLU6(), False)])
+    def test_activations_other_than_relu(self, images, activation, noted):
+        class Other(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.relu = activation
+                self.gate = nn.Sigmoid()
+
+            def maps(self, x):
+                return self.gate(self.c(self.relu(self.b(self.relu(self.a(x))))))
+
+        (*notes,) = Probes(Other(), images[:1]).notes
+        message = (
+            "no ReLU module runs in this network (its activations: SiLU, Sigmoid); A(X) is the mean of ReLU(output)"
+        )
+        assert [note.startswith(message) for note in notes] == [True] * noted
+        assert Probes(Other(), images[:1], at="activation").notes == []  # nothing is rectified there
+
+    def test_activations_that_are_no_modules_are_not_judged(self, images):
+        assert Probes(Tiny(), images[:1]).notes == []  # its ReLU does not run
+
+
 class TestBatchNorm:
     def test_only_what_takes_the_convolutions_own_output(self, images):
         class Between(Tiny):
@@ -345,7 +433,7 @@ class TestBatchNorm:
                 return self.c(self.norm(self.relu(self.b(self.a(x)))))
 
         with pytest.raises(LabelsimError, match=r"leave nothing to read.*b: no batch norm takes its output"):
-            Probes(Between(), images[:1], at="batch_norm")
+            Probes(Between(), images[:1], at="batch_norm", layers=["[abc]"])
 
     def test_one_batch_norm_after_two_convolutions(self, images):
         class Shared(Tiny):
@@ -359,6 +447,39 @@ class TestBatchNorm:
         assert probes.layers == [Layer("a", 4), Layer("b", 4)]
         assert probes.skipped == [("c", "no batch norm takes its output")]
         np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
+
+    @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.ReLU6])
+    @pytest.mark.parametrize("dropout", [nn.Identity, None])
+    def test_that_goes_on_to_its_activation(self, images, activation, dropout):
+        class Fused(nn.BatchNorm2d):
+            def __init__(self):
+                super().__init__(4)
+                self.drop = dropout and dropout()
+                self.act = activation(inplace=True)
+
+            def forward(self, x):
+                x = super().forward(x)
+                return self.act(self.drop(x) if self.drop else x)
+
+        class Timm(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.norm = Fused()
+
+            def maps(self, x):
+                return self.c(self.norm(self.a(x)))
+
+        module = Timm().eval()
+        nn.init.normal_(module.norm.running_mean)
+        if dropout is None and activation is not nn.ReLU:
+            reason = f"a: its batch norm norm applies {activation.__name__} before it can be read"
+            assert reason in Probes(module, images[:1], at="batch_norm").missing
+            return
+        with torch.no_grad():
+            norm = nn.BatchNorm2d.forward(module.norm, module.a(images))
+        probes, features = probe(module, images, at="batch_norm")
+        assert probes.layers == [Layer("a", 4)]
+        np.testing.assert_allclose(features.gap.numpy(), pool([norm.numpy().astype(np.float64)]), RTOL, ATOL)
 
 
 class TestActivation:
@@ -403,6 +524,21 @@ class TestActivation:
         assert "linear layer" in reasons["gelu"]
         assert "(1, 6)" in reasons["relu#2"]
 
+    def test_a_part_of_a_linear_layers_output_is_skipped_too(self, images):
+        class Gated(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.both = nn.Linear(4, 8)
+                self.gate = nn.GELU()
+
+            def maps(self, x):
+                gate, rest = self.both(self.relu(self.a(x)).movedim(1, 3)).chunk(2, dim=3)
+                return self.c((self.gate(gate) * rest).movedim(3, 1))
+
+        probes = Probes(Gated(), images[:1], at="activation")
+        assert probes.layers == [Layer("relu", 4)]
+        assert dict(probes.skipped).keys() == {"gate"}
+
     def test_network_without_activation_modules(self, images):
         class Bare(Tiny):
             def __init__(self):
@@ -410,14 +546,11 @@ class TestActivation:
                 self.relu = None
 
         with pytest.raises(LabelsimError, match="no activation module"):
-            Probes(Bare(), images[:1], at="activation")
+            Probes(Bare(), images[:1], at="activation", layers=["relu"])
+        assert "the network has no activation module" in Probes(Bare(), images[:1], at="activation").missing
 
 
 class TestHead:
-    def test_no_convolution(self):
-        with pytest.raises(LabelsimError, match="no convolution module"):
-            Probes(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.zeros(1, 3, 2, 2))
-
     def test_no_linear_layer(self):
         module = torchvision.models.squeezenet1_1()
         with pytest.raises(LabelsimError, match=r"set probe.head .*classifier.3 \(AdaptiveAvgPool2d\)"):

@@ -56,7 +56,9 @@ def layers(
         console.print(f"group {name}: {len(members)} layers", markup=False)
     for name, reason in probes.skipped:
         console.print(f"left out: {name}: {reason}", markup=False)
-    for note in network.notes:
+    if probes.missing:
+        console.print("note: without layers, only similarity.methods: [hidden] can be computed", markup=False)
+    for note in (*network.notes, *probes.notes):
         console.print(f"note: {note}", markup=False)
     console.print(
         f"{len(probes.layers)} layers, {sum(layer.channels for layer in probes.layers):,} channels; "

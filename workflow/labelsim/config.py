@@ -18,8 +18,9 @@ from jsonschema.validators import extend
 from labelsim.dataset.paths import expand, is_pattern
 from labelsim.errors import LabelsimError
 
-__all__ = ["check_files", "is_callable_spec", "labels_file", "load", "read", "spec_file", "weights_file"]
+__all__ = ["check_files", "is_callable_spec", "labels_file", "load", "read", "spec_file", "timm_folder", "weights_file"]
 
+TIMM = "timm:"
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
 
 # JSON has one kind of number; here 9.0 is no whole number, and .nan and .inf are none at all.
@@ -43,7 +44,8 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        A new configuration with every key of the schema.
+        A new configuration with every key of the schema. The one default that depends on another key: the weights of
+        a network of timm are timm's own, ``DEFAULT``.
 
     Raises
     ------
@@ -53,6 +55,8 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     # jsonschema tells of every missing key apart, but with all of them: hence the dict, none twice.
     _raise(list(dict.fromkeys(message for error in _errors(given) for message in _messages(error))))
     config: dict[str, Any] = _filled(given, _schema())
+    if config["model"]["name"].startswith(TIMM) and "weights" not in given.get("model", {}):
+        config["model"]["weights"] = "DEFAULT"  # the schema's default is an entry of torchvision's
     config["dataset"] = {key: _expanded(value) for key, value in config["dataset"].items()}
     config["model"] = {key: _expanded(value) for key, value in config["model"].items()}
     return config
@@ -97,7 +101,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def is_callable_spec(spec: str) -> bool:
     """Whether a value has the form package.module:callable or path/to/file.py:callable."""
-    return ":" in spec and not spec.startswith("timm:")
+    return ":" in spec and not spec.startswith(TIMM)
 
 
 def spec_file(spec: str) -> Path | None:
@@ -106,13 +110,19 @@ def spec_file(spec: str) -> Path | None:
     return Path(file) if name and file.endswith(".py") else None
 
 
+def timm_folder(name: str) -> Path | None:
+    """The folder of timm:local-dir:folder; None for every other name."""
+    folder = name.removeprefix(f"{TIMM}local-dir:")
+    return Path(folder) if folder != name else None
+
+
 def labels_file(labels: str) -> Path | None:
     """The file that `dataset.labels` names; None for a word."""
     return _table_file(labels, "auto", "as-is", "imagenet-1k")
 
 
 def weights_file(weights: str | None) -> Path | None:
-    """The file that `model.weights` names; None for an entry of torchvision's or null."""
+    """The file that `model.weights` names; None for published weights of torchvision's or timm's, or null."""
     if weights is None:
         return None
     if "_Weights." in weights:  # ResNet34_Weights.IMAGENET1K_V1, as torchvision prints an entry
@@ -223,6 +233,9 @@ def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator
     for key, file in files.items():
         if file is not None and str(file) not in made and not file.is_file():
             yield f"{key}: there is no file {str(file)!r}{_near(file)}"
+    folder = timm_folder(model["name"])
+    if folder is not None and not folder.is_dir():
+        yield f"model.name: there is no folder {str(folder)!r}{_near(folder)}"
 
 
 def _table_file(value: str, *words: str) -> Path | None:

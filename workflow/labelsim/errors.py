@@ -1,6 +1,9 @@
-"""The error that is meant for people."""
+"""The error that is meant for people, and what its messages are made of."""
 
-__all__ = ["LabelsimError"]
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["LabelsimError", "near", "reason"]
 
 
 class LabelsimError(Exception):
@@ -8,3 +11,14 @@ class LabelsimError(Exception):
 
     Commands and jobs print the message without a traceback.
     """
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """End of a sentence about an unknown name: the known names that are most like it, if any are."""
+    found = difflib.get_close_matches(name, list(known), n=5)
+    return f"; did you mean {', '.join(found)}?" if found else "."
+
+
+def reason(error: BaseException) -> str:
+    """An error of another's in one phrase: its type and what it says."""
+    return f"{type(error).__name__}: {error}"

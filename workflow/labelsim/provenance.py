@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from labelsim.config import is_callable_spec, labels_file, spec_file, weights_file
+from labelsim.config import is_callable_spec, labels_file, spec_file, timm_folder, weights_file
 from labelsim.digests import canonical, digest, file_digest
 from labelsim.errors import LabelsimError
 
@@ -110,6 +110,8 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
     if key == "model.weights":
         file = weights_file(value)
         return file_digest(file) if file else None
+    if key == "model.name" and (folder := timm_folder(value)) is not None:
+        return digest(canonical({file.name: file_digest(file) for file in sorted(folder.glob("*")) if file.is_file()}))
     if key in ("model.name", "model.transform") and is_callable_spec(value):
         return _callable_digest(value)
     return None

@@ -9,7 +9,7 @@ with job_log(snakemake.log[0]):
     network(
         config["model"],
         config["probe"],
-        config["similarity"]["layer_groups"],
+        config["similarity"],
         snakemake.params.identity,
         Path(snakemake.output[0]),
     )

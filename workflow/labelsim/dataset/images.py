@@ -5,6 +5,7 @@ import re
 import warnings
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 __all__ = ["ImageError", "decode", "first_line"]
@@ -34,6 +35,21 @@ def decode(data: bytes) -> Image.Image:
     """
     if not data:
         raise ImageError("empty file")
+    return _jpeg(data) or _any(data)
+
+
+def _jpeg(data: bytes) -> Image.Image | None:
+    """Decode an ordinary JPEG to the very pixels that Pillow gives, in less time; None for any other file."""
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        if colorspace not in ("YCbCr", "Gray") or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
+    except ValueError:  # no JPEG, or one that libjpeg has something to say of
+        return None
+
+
+def _any(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of oddities in palettes, metadata and sizes that do not touch the pixels
         warnings.simplefilter("ignore")

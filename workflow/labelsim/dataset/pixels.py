@@ -38,6 +38,8 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
         Turns an RGB image into a tensor.
     shape : tuple of int
         Shape that the tensor must have.
+    dtype : torch.dtype
+        What the pixels are given in: what the transform makes, or float32.
     """
 
     def __init__(
@@ -46,21 +48,23 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
         rows: pa.Table,
         transform: Callable[[Image.Image], torch.Tensor],
         shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.source = source
         self.rows = rows
         self.transform = transform
         self.shape = tuple(shape)
+        self.dtype = dtype
 
     def __len__(self) -> int:
         return self.rows.num_rows
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
-        """Return the pixels, float32 of `shape`, and ""; or zeros and the reason why there are none."""
+        """Return the pixels, of `shape` and `dtype`, and ""; or zeros and the reason why there are none."""
         try:
             return self._pixels(self.rows.slice(index, 1).to_pylist()[0]), ""
         except ImageError as error:
-            return torch.zeros(self.shape, dtype=torch.float32), str(error)
+            return torch.zeros(self.shape, dtype=self.dtype), str(error)
 
     def _pixels(self, row: dict[str, Any]) -> torch.Tensor:
         try:
@@ -82,7 +86,7 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
             raise ImageError(f"transform gave {type(pixels).__name__} where a tensor was expected")
         if tuple(pixels.shape) != self.shape:
             raise ImageError(f"transform gave {tuple(pixels.shape)} where {self.shape} was expected")
-        return pixels.to(torch.float32)
+        return pixels.to(self.dtype)
 
 
 def batches(
@@ -103,8 +107,8 @@ def batches(
 
     Yields
     ------
-    pixels : (N, 3, H, W) float32 tensor
-        Zeros for an image that cannot be used.
+    pixels : (N, 3, H, W) tensor
+        Of the images' dtype, in channels-last order. Zeros for an image that cannot be used.
     reasons : list of str
         Why not; empty for an image that can.
 
@@ -152,4 +156,6 @@ def _ignore_interrupt(worker: int) -> None:
 
 
 def _collate(items: Sequence[tuple[torch.Tensor, str]]) -> tuple[torch.Tensor, list[str]]:
-    return torch.stack([pixels for pixels, _ in items]), [reason for _, reason in items]
+    # channels last, as a decoded image has them and as convolutions take them
+    stacked = torch.stack([pixels.permute(1, 2, 0) for pixels, _ in items]).permute(0, 3, 1, 2)
+    return stacked, [reason for _, reason in items]

@@ -7,7 +7,34 @@ from fnmatch import fnmatchcase
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["layer_groups"]
+__all__ = ["check_methods", "layer_groups"]
+
+
+def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | None = None) -> None:
+    """Refuse methods that compare channels where no layer is probed.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        The configuration's `similarity.methods`.
+    layers : sequence of str
+        Names of all layers.
+    missing : str, optional
+        Why there is none.
+
+    Raises
+    ------
+    LabelsimError
+        If there are no layers, and a method needs them.
+    """
+    refused = [method for method in methods if method != "hidden"]
+    if refused and not layers:
+        raise LabelsimError(
+            f"similarity.methods: {' and '.join(refused)} compare the layers' channels, but of this network no layer "
+            f"is probed: {missing or 'the log of the stage network says why'}.\n"
+            "Set similarity.methods to [hidden], which compares the input of the classification layer; "
+            "or name layers in probe.layers (`labelsim layers` shows what is left out)."
+        )
 
 
 def layer_groups(layers: Sequence[str], globs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -35,8 +62,8 @@ def layer_groups(layers: Sequence[str], globs: Mapping[str, Sequence[str]]) -> d
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in layers):
                 raise LabelsimError(
-                    f"similarity.layer_groups.{group}: {pattern!r} matches none of the {len(layers)} layers, "
-                    f"such as {', '.join(layers[:3])}; `labelsim layers` lists them"
+                    f"similarity.layer_groups.{group}: {pattern!r} matches none of the {len(layers)} layers"
+                    + (f", such as {', '.join(layers[:3])}; `labelsim layers` lists them" if layers else "")
                 )
         groups[group] = [name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns)]
     return groups

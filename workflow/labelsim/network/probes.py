@@ -21,7 +21,10 @@ __all__ = ["Features", "Layer", "Probes"]
 At = Literal["convolution", "batch_norm", "activation"]
 Shape = tuple[int, ...]
 
+_CACHED = 1 << 18  # values, a megabyte of float32
+
 _NOT_ELEMENTWISE = {"GLU", "LogSoftmax", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin"}
+_TIMM_ACTIVATIONS = "timm.layers.activations"  # timm's own, told by where they are defined: timm is optional
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__ if name not in _NOT_ELEMENTWISE)
 
 
@@ -107,12 +110,18 @@ class Probes:
         (3, H, W).
     skipped : list of (str, str)
         Selected layers that cannot be read, each with the reason.
+    missing : str or None
+        Why there is no layer to read, where there is none: a vision transformer's only convolution cuts the image
+        into patches. Then `gap` has no channels; hidden state and logits are as ever.
+    notes : list of str
+        What the user should read in the log.
 
     Raises
     ------
     LabelsimError
         If the network fails on the example, a glob matches nothing, a selected convolution is called twice,
-        nothing is left to read, or there is no usable head or output.
+        nothing is left to read of layers that were asked for (by other globs than ``*`` alone), or there is no
+        usable head or output.
 
     References
     ----------
@@ -134,9 +143,10 @@ class Probes:
         if at == "batch_norm":
             sites, without = _find_batch_norms(module, calls, sites)
             self.skipped += without
-        if not sites:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:5])
-            raise LabelsimError(f"probe.layers and probe.at={at!r} leave nothing to read ({reasons}).")
+        self.missing = None if sites else _missing(self.skipped, at)
+        if self.missing and not _is_everything(layers):
+            raise LabelsimError(f"{self.missing}.")
+        self.notes = _note_activations(module, calls) if sites and at != "activation" else []
         self.layers = [site.layer for site in sites]
         self.input_shape: Shape = tuple(example.shape[1:])
         self.head, self.hidden_units = _find_head(module, calls, head)
@@ -175,7 +185,8 @@ class Probes:
             with torch.inference_mode():
                 logits = self.module(batch)
                 self._check_calls()
-                gap = torch.cat([self._gaps[slot] for slot in range(len(self.layers))], dim=1)
+                none = batch.new_zeros((len(batch), 0), dtype=torch.float32)
+                gap = torch.cat([none, *(self._gaps[slot] for slot in range(len(self.layers)))], dim=1)
                 return Features(gap, self._hiddens[-1], logits.float())
         finally:
             self._begin()  # keeps no features alive
@@ -195,8 +206,7 @@ class Probes:
             slot = self._slots.get((name, self._calls[name]))
             self._calls[name] += 1
             if slot is not None:
-                rectified = output.relu() if self._rectify else output
-                self._gaps[slot] = rectified.mean(dim=(2, 3), dtype=torch.float32)
+                self._gaps[slot] = _rectified_mean(output) if self._rectify else _mean(output)
 
         return hook
 
@@ -215,6 +225,19 @@ class Probes:
                 f"the forward pass did not run {', '.join(wrong[:5])} as often as the dry run did: which "
                 "layers run must not depend on the image, and the probes must not be closed."
             )
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3), dtype=torch.float32)
+
+
+def _rectified_mean(maps: Tensor) -> Tensor:
+    """Mean over height and width of ReLU(maps)."""
+    if maps.device.type != "cpu":
+        return _mean(maps.relu())
+    # A few images at a time: what is rectified is still in the processor's cache when it is summed.
+    images = max(1, _CACHED // max(1, maps[0].numel()))
+    return torch.cat([_mean(part.relu()) for part in maps.split(images)])
 
 
 def _first(args: tuple, kwargs: Mapping) -> object:
@@ -252,10 +275,12 @@ def _recording(module: nn.Module, calls: list[_Call]) -> Iterator[None]:
     outputs: list[tuple[str, Tensor, int]] = []  # of convolutions and linear layers, with their versions
 
     def find_source(submodule: nn.Module, value: object) -> str | None:
-        # A tensor that was changed in place on the way is no more what a batch norm should take.
-        strict = isinstance(submodule, _BatchNorm)
-        sources = (name for name, out, version in outputs if out is value and not (strict and out._version > version))
-        return next(sources, None)
+        if isinstance(submodule, _BatchNorm):
+            # A tensor that was changed in place on the way is no more what a batch norm should take.
+            return next((name for name, out, version in outputs if out is value and out._version == version), None)
+        # A part of an output, or another view of it, comes from the same layer.
+        memory = value.untyped_storage().data_ptr() if isinstance(value, Tensor) else None
+        return next((name for name, out, _ in outputs if out.untyped_storage().data_ptr() == memory), None)
 
     def record(name: str, submodule: nn.Module, args: tuple, kwargs: Mapping, output: object) -> None:
         value = _first(args, kwargs)
@@ -276,8 +301,39 @@ def _recording(module: nn.Module, calls: list[_Call]) -> Iterator[None]:
             handle.remove()
 
 
+def _is_everything(globs: Sequence[str]) -> bool:
+    """Whether `probe.layers` is the default, which asks for no layer in particular."""
+    return list(globs) == ["*"]
+
+
+def _missing(skipped: Skipped, at: At) -> str:
+    """Say why no layer is left to read."""
+    kind = "activation" if at == "activation" else "convolution"
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5]) or f"the network has no {kind} module"
+    return f"probe.layers and probe.at={at!r} leave nothing to read ({reasons})"
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return isinstance(module, _ACTIVATIONS) or type(module).__module__.startswith(_TIMM_ACTIVATIONS)
+
+
+def _note_activations(module: nn.Module, calls: Sequence[_Call]) -> list[str]:
+    """Note that a network has other activations than ReLU; those that are no modules cannot be seen."""
+    ran = [module.get_submodule(call.name) for call in calls]
+    activations = [submodule for submodule in ran if _is_activation(submodule)]
+    if not activations or any(isinstance(submodule, nn.ReLU | nn.ReLU6) for submodule in activations):
+        return []
+    kinds = ", ".join(dict.fromkeys(type(submodule).__name__ for submodule in activations))
+    return [
+        f"no ReLU module runs in this network (its activations: {kinds}); "
+        "A(X) is the mean of ReLU(output), as equation 2 has it"
+    ]
+
+
 def _select(names: Sequence[tuple[str, ...]], globs: Sequence[str], what: str) -> list[int]:
     """Positions of the layers that any glob matches by any of their names."""
+    if not names and _is_everything(globs):
+        return []
     if not names:
         raise LabelsimError(f"the network has no {what} module.")
     every = [name for aliases in names for name in aliases]
@@ -319,7 +375,18 @@ def _find_convolutions(module: nn.Module, calls: Sequence[_Call], globs: Sequenc
         else:
             skipped.append((call.name, f"its output is {call.output_shape}, not (1, channels, height, width)"))
     skipped += [(name, "the forward pass does not run it") for name in names if name in chosen - ran]
+    # A name given in full asks for it all the same.
+    if _is_everything(globs) and len(sites) == 1 and (patch := _patch(module.get_submodule(sites[0].module))):
+        reason = f"it only cuts the image into patches, one every {patch} pixels; no other convolution runs"
+        return [], [(sites[0].layer.name, reason), *skipped]
     return sites, skipped
+
+
+def _patch(convolution: nn.Module) -> str | None:
+    """Distance of the patches that a vision transformer's only convolution cuts the image into."""
+    assert isinstance(convolution, nn.Conv2d)
+    cuts = convolution.in_channels == 3 and all(step > 1 for step in convolution.stride)
+    return " x ".join(map(str, convolution.stride)) if cuts else None
 
 
 def _find_batch_norms(
@@ -337,14 +404,23 @@ def _find_batch_norms(
         norm = norms.get(site.layer.name)
         if norm is None:
             skipped.append((site.layer.name, "no batch norm takes its output"))
-        else:
+            continue
+        # timm's BatchNormAct2d goes on to a dropout (an Identity) and its activation: what it gives is not the norm's.
+        inside = [call for call in calls if call.name.startswith(f"{norm.name}.") and call.index == norm.index]
+        kinds = [type(module.get_submodule(call.name)) for call in inside]
+        if kinds and kinds[0] is nn.Identity:
+            sites.append(_Site(site.layer, inside[0].name, inside[0].index))
+        elif set(kinds) <= {nn.ReLU}:
             sites.append(_Site(site.layer, norm.name, norm.index))
+        else:
+            names = ", ".join(kind.__name__ for kind in kinds)
+            skipped.append((site.layer.name, f"its batch norm {norm.name} applies {names} before it can be read"))
     return sites, skipped
 
 
 def _find_activations(module: nn.Module, calls: Sequence[_Call], globs: Sequence[str]) -> tuple[list[_Site], Skipped]:
     """Find the selected calls of activation modules, and those that cannot be read."""
-    modules = {name: submodule for name, submodule in module.named_modules() if isinstance(submodule, _ACTIVATIONS)}
+    modules = {name: submodule for name, submodule in module.named_modules() if _is_activation(submodule)}
     counts = Counter(call.name for call in calls)
     found = [call for call in calls if call.name in modules]
     unused = [name for name in modules if not counts[name]]

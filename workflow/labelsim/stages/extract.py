@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
 from labelsim.network.device import claimed
 from labelsim.network.probes import Features, Probes
+from labelsim.network.transforms import split
 from labelsim.store import Array, Writer
 from labelsim.tables import read_table, write_table
 
-__all__ = ["extract"]
+__all__ = ["BATCH_SIZE", "extract", "precision_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Stats:
     images: int
     resumed: int
     rejected: int = 0
+    starting: float = 0.0
     total: float = 0.0
     waiting: float = 0.0
     computing: float = 0.0
@@ -92,7 +94,8 @@ def extract(
     with claimed(config["extract"]["device"]) as device:
         built, probes = probed(config["model"], config["probe"])
         _check(describe(built, probes), description, network)
-        built.module.to(device)
+        built.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        halves = split(built.transform)
         arrays = _arrays(rows, description, config["store"])
         identity = json.dumps(
             {
@@ -117,9 +120,12 @@ def extract(
         )
         dataset = config["dataset"]
         source = open_source(dataset["source"], dataset["format"], dataset["labels"])
-        images = Images(source, rows, built.transform, probes.input_shape)
+        images = Images(source, rows, halves.image, probes.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
-        done |= _run(shard.stem, images, pending, probes, writer, device, config["extract"], threads, figures)
+        figures.starting = time.perf_counter() - started
+        done |= _run(
+            shard.stem, images, pending, halves.batch, probes, writer, device, config["extract"], threads, figures
+        )
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
         figures.rejected = len(table)
@@ -138,6 +144,7 @@ def _run(
     shard: str,
     images: Images,
     chunks: Mapping[int, tuple[int, int]],
+    normalise: Callable[[torch.Tensor], torch.Tensor],
     probes: Probes,
     writer: Writer,
     device: torch.device,
@@ -158,14 +165,14 @@ def _run(
     decoded = _timed(batches(images, cuts, workers, pin_memory=device.type == "cuda"), figures)
     writing: Future[None] | None = None
     progress = _Progress(shard, sum(map(len, cuts)), figures)
-    with _precision(config["precision"], device), ThreadPoolExecutor(1) as pool:
+    with precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
         for index, (start, stop) in chunks.items():
             parts: list[Features] = []
             reasons: list[str] = []
             for _ in range(start, stop, batch_size):
                 pixels, batch_reasons = next(decoded)
                 began = time.perf_counter()
-                features = probes(pixels.to(device, non_blocking=True))
+                features = probes(normalise(pixels.to(device, non_blocking=True)))
                 parts.append(Features(*(part.cpu() for part in features)))
                 figures.computing += time.perf_counter() - began
                 reasons.extend(batch_reasons)
@@ -200,9 +207,10 @@ def _write_chunk(
         rejects.append([start + row, reason or f"the network's output is not finite in {writer.dtype('gap')}"])
         for block in stored.values():
             block[row] = np.nan
-    for name, block in stored.items():
-        writer.put(name, (index, 0), block)
-    writer.record([(name, (index, 0)) for name in stored], {"chunk": index, "rejects": rejects})
+    written = [name for name, block in stored.items() if block.size]  # without channels, `gap` has no chunks
+    for name in written:
+        writer.put(name, (index, 0), stored[name])
+    writer.record([(name, (index, 0)) for name in written], {"chunk": index, "rejects": rejects})
     figures.writing += time.perf_counter() - began
 
 
@@ -241,9 +249,9 @@ def _arrays(rows: pa.Table, network: Mapping[str, Any], store: Mapping[str, Any]
 def _put_coordinates(writer: Writer, rows: pa.Table, network: Mapping[str, Any]) -> None:
     for name in ("sample_id", "class_id", "class_index"):
         writer.put_whole(name, rows[name].to_numpy())
-    names, counts = zip(*network["layers"], strict=True)
-    writer.put_whole("layer", np.repeat(np.array(names, dtype=object), counts))
-    writer.put_whole("layer_channel", np.concatenate([np.arange(count) for count in counts]))
+    channels = [(name, channel) for name, count in network["layers"] for channel in range(count)]
+    writer.put_whole("layer", np.array([name for name, _ in channels], dtype=object))
+    writer.put_whole("layer_channel", np.array([channel for _, channel in channels], dtype=np.int32))
 
 
 def _chunks(rows: int, chunk: int) -> dict[int, tuple[int, int]]:
@@ -270,7 +278,7 @@ def _timed(
         yield batch
 
 
-def _precision(precision: str, device: torch.device) -> Any:
+def precision_of(precision: str, device: torch.device) -> Any:
     """Context in which the network computes in the precision asked for."""
     torch.backends.cudnn.deterministic = True  # a resumed store must equal an uninterrupted one
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
@@ -307,6 +315,7 @@ def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
         "images_per_second": round(rate, 2),
         "waiting_share": round(waiting, 4),
         "seconds": round(figures.total, 2),
+        "seconds_starting": round(figures.starting, 2),
         "seconds_waiting_for_images": round(figures.waiting, 2),
         "seconds_in_network": round(figures.computing, 2),
         "seconds_writing": round(figures.writing, 2),

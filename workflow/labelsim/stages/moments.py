@@ -88,8 +88,8 @@ def _add(moments: Moments, samples: NDArray[np.floating], groups: NDArray[np.int
 
 def _by_fold(moments: Moments) -> Moments:
     """Moments of groups numbered by fold and class as moments of (fold, class)."""
-    shape = (FOLDS, -1)
-    width = moments.mean.shape[1]
+    shape = (FOLDS, len(moments.count) // FOLDS)
+    width = moments.mean.shape[1]  # 0 where no layer is probed
     return Moments(moments.count.reshape(shape), moments.mean.reshape(*shape, width), moments.m2.reshape(*shape, width))
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labelsim.dataset.classes import imagenet_names
 from labelsim.documents import write_document
-from labelsim.network.builder import Network
 from labelsim.network.description import describe, probed
-from labelsim.network.groups import layer_groups
+from labelsim.network.groups import check_methods, layer_groups
 
 __all__ = ["network"]
 
@@ -22,7 +20,7 @@ logger = logging.getLogger(__name__)
 def network(
     model: Mapping[str, Any],
     probe: Mapping[str, Any],
-    groups: Mapping[str, Sequence[str]],
+    similarity: Mapping[str, Any],
     identity: str,
     output: Path,
 ) -> None:
@@ -30,21 +28,22 @@ def network(
 
     Parameters
     ----------
-    model, probe : mapping
-        The configuration's sections of these names.
-    groups : mapping of str to sequence of str
-        The configuration's `similarity.layer_groups`: checked before any image is run, but no part of the network.
+    model, probe, similarity : mapping
+        The configuration's sections of these names. Similarity's methods and layer groups are checked before any image
+        is run, but are no part of the network.
     identity : str
         The stage's identity: JSON with the digests of the files that the configuration names.
     output : Path
         The JSON file.
     """
     built, probes = probed(model, probe)
-    layer_groups([layer.name for layer in probes.layers], groups)
-    for note in built.notes:
-        logger.info("%s", note)
+    names = [layer.name for layer in probes.layers]
     for name, reason in probes.skipped:
         logger.warning("%s is left out: %s", name, reason)
+    check_methods(similarity["methods"], names, probes.missing)
+    layer_groups(names, similarity["layer_groups"])
+    for note in (*built.notes, *probes.notes):
+        logger.info("%s", note)
     logger.info(
         "%s: %d layers, %s channels, %s hidden units, %s outputs",
         model["name"],
@@ -57,11 +56,12 @@ def network(
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
     write_document(
         output,
-        {"model": model["name"], "at": probe["at"], "sources": sources, **describe(built, probes), **_published(built)},
+        {
+            "model": model["name"],
+            "at": probe["at"],
+            "sources": sources,
+            **describe(built, probes),
+            "labels": built.labels,
+            "published_top1": built.top1,
+        },
     )
-
-
-def _published(built: Network) -> dict[str, Any]:
-    """What the weights' publisher says of them: class id of each output, and top-1 accuracy in per cent."""
-    # All of torchvision's weights for classification end in the 1,000 classes of ImageNet-1k, wnids sorted.
-    return {"labels": list(imagenet_names()) if built.outputs else None, "published_top1": built.top1}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelsim.moment_store import blocks, channel_blocks, class_labels, class_means
-from labelsim.network.groups import layer_groups
+from labelsim.network.groups import check_methods, layer_groups
 from labelsim.statistics.similarity import cosine
 from labelsim.store import Array, Writer, load, open_store
 
@@ -49,11 +49,12 @@ def similarities(
     Raises
     ------
     LabelsimError
-        If a glob of a layer group matches no layer.
+        If a glob of a layer group matches no layer, or if a method needs layers and there are none.
     """
     moment_data, welch_data = open_store(moments), open_store(welch)
     classes = moment_data.sizes["class"]
     layers = load(moment_data, "layer").astype(object)
+    check_methods(methods, layers.tolist())
     chosen = layer_groups(list(dict.fromkeys(layers.tolist())), globs)
     groups = {name: np.isin(layers, members) for name, members in chosen.items()}
     writer = Writer(output, _arrays(methods, len(groups), classes), identity=welch_data.attrs["digest"])

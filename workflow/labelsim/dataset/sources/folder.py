@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labelsim.dataset.sources import SAMPLES, Listing
 from labelsim.dataset.sources.entries import SPECIAL, entries, is_broken, is_folder, is_image, left_out, times
+from labelsim.dataset.sources.progress import Progress
 from labelsim.errors import LabelsimError
 
 __all__ = ["FolderSource"]
@@ -55,9 +56,12 @@ class FolderSource:
         skipped: Counter[str] = Counter()
         folders = self._class_folders(skipped)
         classes = sorted(folders)
+        progress = Progress("class folders", len(classes))
         tables = [SAMPLES.empty_table()]
         for class_index, class_id in enumerate(classes):
             found = sorted(_samples(self.path / class_id, class_id, folders[class_id], skipped))
+            progress.part()
+            progress.image(len(found))
             skipped[EMPTY] += not found
             tables.append(_table(class_index, class_id, found))
         samples = pa.concat_tables(tables).combine_chunks()

@@ -1,0 +1,200 @@
+"""Extraction: what the stage reaches of what the hardware allows.
+
+Three rates from one run, on the same images in the same batches: `forward`, the bare network on data that is on the
+device already; `front-end`, reading, decoding and transforming with the given workers, without a network; `stage`, the
+real extract stage, storing included, from its first batch to its last chunk. Ideal is, on a GPU, the slower of the
+first two; on a CPU, where both share the cores, 1 / (1 / forward + 1 / front-end).
+
+    python benchmarks/extraction.py                          # ResNet34, random weights, generated photographs
+    python benchmarks/extraction.py --images FOLDER          # photographs of your own, in class folders
+    python benchmarks/extraction.py --device cuda --workers 16 --count 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import photos
+import results
+import torch
+from PIL import Image
+
+from labelsim.config import load
+from labelsim.dataset.pixels import Images, batches
+from labelsim.dataset.sources import open_source
+from labelsim.documents import read_document
+from labelsim.network.builder import build
+from labelsim.network.device import claimed
+from labelsim.network.probes import Probes
+from labelsim.network.transforms import split
+from labelsim.provenance import identity
+from labelsim.stages.extract import BATCH_SIZE, extract, precision_of
+from labelsim.stages.network import network
+from labelsim.stages.scan import scan
+from labelsim.stages.shard import shard
+from labelsim.tables import read_table
+
+REPEATS = 3
+ROUNDS = 7  # of the forward passes, in each repeat
+GOALS = {  # by kind of device: efficiency, and how long a pass with probes may take, against one without
+    "cpu": (">= 0.95", "<= 1.03"),
+    "cuda": (">= 0.9", "<= 1.05"),
+}
+
+
+def main() -> None:
+    """Measure and write the table."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        images = options.images or photos.class_folders(folder, options.count)
+        config = _config(images, options)
+        files = _prepare(folder, config)
+        with claimed(options.device) as device:
+            bare, probed, front_end, stage = [], [], [], []
+            for number in range(REPEATS):
+                one, other = _forward(config, device, options.precision)
+                bare.append(one)
+                probed.append(other)
+                front_end.append(_front_end(config, files["shard"], options, device))
+                stage.append(_stage(folder / str(number), config, files, options.threads))
+    _write(options, device.type, bare, probed, front_end, stage)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="class folders of photographs; generated ones without it")
+    parser.add_argument("--count", type=int, default=256, help="how many to generate")
+    parser.add_argument("--network", default="resnet34")
+    parser.add_argument("--weights", default=None, help="random ones without it: they take as long")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, help="processes that decode; the stage's own choice without it")
+    return parser.parse_args()
+
+
+def _config(images: Path, options: argparse.Namespace) -> dict[str, Any]:
+    return load(
+        {
+            "run": "benchmark",
+            "dataset": {"source": str(images)},
+            "model": {"name": options.network, "weights": options.weights},
+            "extract": {
+                "images_per_shard": 1_000_000,
+                "device": options.device,
+                "precision": options.precision,
+                "workers": "auto" if options.workers is None else options.workers,
+            },
+        }
+    )
+
+
+def _prepare(folder: Path, config: dict[str, Any]) -> dict[str, Path]:
+    """Do what comes before the extraction."""
+    scan(config["dataset"], folder / "manifest.parquet")
+    index = folder / "shards" / "index.json"
+    shard(folder / "manifest.parquet", 1_000_000, "auto", index, folder / "classes.json")
+    (entry,) = json.loads(index.read_text())["shards"]
+    network(config["model"], config["probe"], {}, identity("network", config), folder / "network.json")
+    return {"shard": index.parent / f"{entry['name']}.parquet", "network": folder / "network.json"}
+
+
+def _forward(config: dict[str, Any], device: torch.device, precision: str) -> tuple[float, float]:
+    """Images a second of the network alone, and of the network with its probes, on data that is on the device."""
+    built = build(config["model"]["name"], config["model"]["weights"])
+    module = built.module.to(device, memory_format=torch.channels_last)
+    example = built.transform(Image.new("RGB", (320, 256), (127, 127, 127))).float().unsqueeze(0)
+    batch = torch.randn(BATCH_SIZE[device.type], *example.shape[1:], device=device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+
+    def bare() -> None:
+        with torch.inference_mode(), precision_of(precision, device):
+            module(batch)
+        _wait(device)
+
+    def with_probes() -> None:
+        with precision_of(precision, device):
+            probes(batch)
+        _wait(device)
+
+    rounds: dict[str, list[float]] = {"bare": [], "probes": []}
+    for _ in range(ROUNDS):
+        bare()
+        rounds["bare"].append(results.seconds(bare))
+        probes = Probes(module, example.to(device))
+        with_probes()
+        rounds["probes"].append(results.seconds(with_probes))
+        probes.close()
+    return len(batch) / median(rounds["bare"]), len(batch) / median(rounds["probes"])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _front_end(config: dict[str, Any], shard: Path, options: argparse.Namespace, device: torch.device) -> float:
+    """Images a second that the decoding processes give, when nobody else wants the cores."""
+    built = build(config["model"]["name"], config["model"]["weights"])
+    rows = read_table(shard)
+    halves = split(built.transform)
+    shape = tuple(halves.image(Image.new("RGB", (320, 256))).shape)
+    images = Images(open_source(config["dataset"]["source"]), rows, halves.image, shape, halves.dtype)
+    size = BATCH_SIZE[device.type]
+    cuts = [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+    # on a CPU all cores decode, since the ideal counts the work, not the waiting
+    workers = options.workers or options.threads
+    started = time.perf_counter()
+    for _ in batches(images, cuts, workers):
+        pass
+    return len(rows) / (time.perf_counter() - started)
+
+
+def _stage(folder: Path, config: dict[str, Any], files: dict[str, Path], threads: int) -> float:
+    """Images a second of the stage, without its start."""
+    folder.mkdir()
+    stats = folder / "stats.json"
+    extract(files["shard"], files["network"], folder / "x.zarr", folder / "r.parquet", stats, config, "", threads)
+    figures = read_document(stats)
+    return figures["images"] / (figures["seconds"] - figures["seconds_starting"])
+
+
+def _write(
+    options: argparse.Namespace,
+    kind: str,
+    bare: list[float],
+    probed: list[float],
+    front_end: list[float],
+    stage: list[float],
+) -> None:
+    if kind == "cuda":
+        ideal = [min(pair) for pair in zip(bare, front_end, strict=True)]
+    else:
+        ideal = [1 / (1 / a + 1 / b) for a, b in zip(bare, front_end, strict=True)]
+    name = f"{options.network}, {options.precision}"
+    efficiency, cost = GOALS[kind]
+    of = results.Result.of
+    results.write(
+        f"extraction-{options.network}-{options.precision}",
+        [
+            of(f"{name}: forward", median(bare), "images/s"),
+            of(f"{name}: front-end", median(front_end), "images/s"),
+            of(f"{name}: stage", median(stage), "images/s"),
+            of(f"{name}: stage against ideal", results.ratio(stage, ideal), "x", efficiency),
+            of(f"{name}: a pass with probes against one without", results.ratio(bare, probed), "x", cost),
+        ],
+        kind,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data import create_transform
+from torchvision import models
+from torchvision.transforms import v2
+
+from labelsim.network.transforms import split
+
+SIZES = [(500, 375), (375, 500), (64, 64), (1000, 90), (257, 224)]
+
+
+def picture(size: tuple[int, int]) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(size[0]).integers(0, 256, (size[1], size[0], 3), np.uint8))
+
+
+def presets() -> dict:
+    """Every distinct transform of torchvision's classification weights."""
+    entries = (models.get_model_weights(name)["DEFAULT"] for name in models.list_models(module=models))
+    return {repr(entry.transforms()): entry.transforms() for entry in entries}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_halves_of_torchvisions_presets_give_what_the_whole_gives(size):
+    for transform in presets().values():
+        halves = split(transform)
+        assert halves.dtype == torch.uint8
+        both = [halves.image(picture(size)), halves.image(picture(size[::-1]))]
+        whole = [transform(picture(size)), transform(picture(size[::-1]))]
+        assert torch.equal(halves.batch(torch.stack(both)), torch.stack(whole))
+
+
+@pytest.mark.parametrize("options", [{}, {"interpolation": "bicubic", "crop_pct": 0.95}, {"crop_mode": "squash"}])
+def test_halves_of_timms_transforms_give_what_the_whole_gives(options):
+    transform = create_transform(224, is_training=False, **options)
+    halves = split(transform)
+    assert halves.dtype == torch.uint8
+    for size in SIZES:
+        whole = transform(picture(size))
+        assert torch.equal(halves.batch(halves.image(picture(size)).unsqueeze(0)).squeeze(0), whole)
+
+
+def test_the_images_bytes_are_left_as_they_are():
+    halves = split(models.ResNet34_Weights.DEFAULT.transforms())
+    pixels = halves.image(picture((500, 375))).unsqueeze(0)
+    before = pixels.clone()
+    halves.batch(pixels)
+    assert torch.equal(pixels, before)
+
+
+def test_another_transform_stays_whole():
+    transform = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    halves = split(transform)
+    assert halves.dtype == torch.float32
+    assert torch.equal(halves.image(picture((64, 64))), transform(picture((64, 64))))
+    batch = torch.rand(2, 3, 8, 8)
+    assert torch.equal(halves.batch(batch), batch)
+
+
+def test_a_transform_that_only_looks_like_a_preset_stays_whole():
+    class ImageClassification:
+        """Has the preset's name and values, and does something else."""
+
+        resize_size, crop_size, mean, std, antialias = [8], [8], [0.5] * 3, [0.5] * 3, True
+        interpolation = v2.InterpolationMode.BILINEAR
+
+        def __call__(self, image: Image.Image) -> torch.Tensor:
+            return torch.full((3, 8, 8), 7.0)
+
+    halves = split(ImageClassification())
+    assert halves.dtype == torch.float32
+    assert torch.equal(halves.image(picture((64, 64))), torch.full((3, 8, 8), 7.0))
+
+
+def test_half_precision_becomes_float32():
+    halves = split(lambda image: torch.ones(3, 4, 4, dtype=torch.float16))
+    assert halves.image(picture((64, 64))).dtype == torch.float32

@@ -1,0 +1,148 @@
+"""Weights in a file: read without running code from it, and loaded strictly."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from labelsim.errors import LabelsimError, reason
+
+__all__ = ["WRAPPER", "classes_in", "load_state", "read_state"]
+
+WRAPPER = re.compile(r"module\.|_orig_mod\.")  # DataParallel's and torch.compile's, before a key
+# torchvision's own DenseNet files say norm.1 for norm1.
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Read the state dict in a file, without ever executing code from it.
+
+    Parameters
+    ----------
+    file : Path
+        A ``.safetensors`` file, or one that ``torch.save`` wrote.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The file's contents, or what it has under ``state_dict`` or ``model``.
+
+    Raises
+    ------
+    LabelsimError
+        If the file cannot be read, or holds something else.
+    """
+    loaded: Any
+    try:
+        if file.suffix == ".safetensors":
+            loaded = safetensors.torch.load_file(file)
+        else:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Garbage in place of a file raises anything from EOFError to KeyError.
+        raise LabelsimError(_unreadable(file, error)) from error
+    if isinstance(loaded, Mapping):
+        nested = (loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), Mapping))
+        state = dict(next(nested, loaded))
+        if state and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+            return state
+    raise LabelsimError(
+        f"model.weights {file} holds no state dict: it must be a dict of tensors, or have one under "
+        "'state_dict' or 'model'."
+    )
+
+
+def classes_in(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
+    """Find the number of classes in a state dict, if that is all that keeps it from fitting a network.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network with another number of classes.
+    state : mapping of str to Tensor
+        As `read_state` returns it.
+
+    Returns
+    -------
+    int or None
+        None if the network fits as it is, or if more than the number of classes differs.
+    """
+    own = module.state_dict()
+    _, differs = _fit(module, state)
+    if not all(value.ndim and value.shape[1:] == own[key].shape[1:] for key, value in differs.items()):
+        return None
+    counts = {(own[key].shape[0], value.shape[0]) for key, value in differs.items()}
+    return counts.pop()[1] if len(counts) == 1 else None
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
+    """Load a state dict into a network, strictly.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    state : mapping of str to Tensor
+        As `read_state` returns it.
+    file : Path
+        Where it came from, for the message.
+
+    Raises
+    ------
+    LabelsimError
+        If a tensor is missing, is one too many, or has another shape.
+    """
+    own = module.state_dict()
+    fits, differs = _fit(module, state)
+    versioned: Any = OrderedDict(fits)
+    # Without versions of its own, modules look for their old names too; MNASNet insists on one.
+    versioned._metadata = {"": {"version": module._version}}
+    try:
+        missing, unexpected = module.load_state_dict(versioned, strict=False)
+    except Exception as error:
+        raise LabelsimError(f"model.weights {file} does not fit {type(module).__name__}: {reason(error)}") from error
+    shapes = [f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}" for key, value in differs.items()]
+    problems = {
+        "of another shape": shapes,
+        "missing": [key for key in missing if key not in differs],
+        "unexpected": unexpected,
+    }
+    found = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys]
+    if found:
+        raise LabelsimError(f"model.weights {file} does not fit {type(module).__name__}: {'; '.join(found)}.")
+
+
+def _unreadable(file: Path, error: Exception) -> str:
+    """Say why a weights file could not be read."""
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused:
+        return (
+            f"model.weights {file} holds a Python object ({refused[1]}), which could run code when loaded: "
+            "it was not loaded. Save the state dict alone: torch.save(network.state_dict(), file)."
+        )
+    return f"model.weights {file} is damaged or no weights file ({reason(error)})."
+
+
+def _fit(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Give a file's tensors the network's names, and split those whose shape differs from the others."""
+    own = module.state_dict()
+
+    def bare(key: str) -> str:
+        while key not in own and (wrapper := WRAPPER.match(key)):
+            key = key[wrapper.end() :]
+        return key if key in own else _OLD_DENSENET.sub(r"\1\2", key)
+
+    named = {bare(key): value for key, value in state.items()}
+    differs = {key: value for key, value in named.items() if key in own and own[key].shape != value.shape}
+    return {key: value for key, value in named.items() if key not in differs}, differs
+
+
+def _some(keys: list[str], most: int = 5) -> str:
+    return ", ".join(keys[:most]) + (", ..." if len(keys) > most else "")
