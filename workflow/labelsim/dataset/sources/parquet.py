@@ -180,8 +180,7 @@ class ParquetSource:
     def _table(self, path: str) -> _Table:
         if path not in self._tables:
             metadata = parquet.read_metadata(self._root / path)
-            rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-            self._tables[path] = _Table(metadata, tuple(accumulate(rows, initial=0)))
+            self._tables[path] = _Table(metadata, tuple(accumulate(_rows_by_group(metadata), initial=0)))
         return self._tables[path]
 
     def _group(self, path: str, group: int) -> pa.ChunkedArray:
@@ -236,15 +235,19 @@ def _folder(files: list[Path]) -> Path:
     return Path(os.path.commonpath([file.parent for file in files]))
 
 
+def _rows_by_group(metadata: parquet.FileMetaData) -> list[int]:
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
 def _layout(path: Path) -> _Layout:
     with _errors_for_people(path), _opened(path) as file:
-        schema, metadata = file.schema_arrow, file.metadata
+        schema, metadata, columns = file.schema_arrow, file.metadata, file.schema_arrow.names
     largest = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
-    missing = [name for name in (IMAGE, LABEL) if schema.names.count(name) != 1]
+    missing = [name for name in (IMAGE, LABEL) if columns.count(name) != 1]
     if missing:
         raise LabelsimError(
             f"dataset.source: {path} must have the columns {IMAGE} and {LABEL}, once each; its columns are: "
-            f"{', '.join(schema.names) or 'none'}"
+            f"{', '.join(columns) or 'none'}"
         )
     _check_image_type(path, schema.field(IMAGE).type)
     label = schema.field(LABEL).type
@@ -311,6 +314,8 @@ def _labels(path: Path, name: str, layout: _Layout) -> pa.Table:
     """Read all but the images' bytes: label, image_path, path and offset."""
     with _errors_for_people(path), _opened(path) as file:
         table = file.read([LABEL, f"{IMAGE}.path"], use_threads=False)
+        if len(table) != sum(_rows_by_group(file.metadata)):
+            raise OSError("its row groups have other numbers of rows than it says")
         label = table[LABEL]
         if types.is_dictionary(label.type):
             label = label.cast(label.type.value_type)
@@ -318,14 +323,15 @@ def _labels(path: Path, name: str, layout: _Layout) -> pa.Table:
         image_path = pa.nulls(len(table), pa.string())
         if IMAGE in table.column_names and types.is_struct(table[IMAGE].type):
             image_path = compute.struct_field(table[IMAGE], "path").cast(pa.string())
-    return pa.table(
-        {
+        columns = {
             "label": label,
             "image_path": image_path,
             "path": pa.repeat(pa.scalar(name, pa.string()), len(table)),
             "offset": pa.array(range(len(table)), pa.int64()),
         }
-    )
+        rows = pa.table(columns)
+        rows.validate(full=True)  # texts may be no UTF-8
+    return rows
 
 
 def _check_labels(rows: pa.Table, names: list[str] | None) -> None:
@@ -362,8 +368,7 @@ def _sizes(files: Sequence[Path], skipped: Counter[str]) -> pa.ChunkedArray:
     for path in files:
         with _errors_for_people(path), _opened(path) as file:
             nulls = 0
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
+            for group, rows in enumerate(_rows_by_group(file.metadata)):
                 found = _lengths(file, group)
                 if found is None:
                     logger.warning("%s: row group %d is damaged; its %s images will be rejected", path, group, rows)
@@ -394,10 +399,14 @@ def _images(file: parquet.ParquetFile, group: int) -> Iterator[pa.Array]:
     """Yield the images of a row group, some at a time: a struct of more than 2 GB could not be had at once."""
     is_struct = types.is_struct(file.schema_arrow.field(IMAGE).type)
     column = f"{IMAGE}.bytes" if is_struct else IMAGE
+    missing = file.metadata.row_group(group).num_rows
     # A forked process lacks the threads of Arrow's pools, and would wait for them forever.
     for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[column], use_threads=False):
         images = compute.struct_field(batch.column(0), "bytes") if is_struct else batch.column(0)
+        missing -= len(images)
         yield images.cast(pa.large_binary())
+    if missing:
+        raise OSError(f"row group {group} lacks {missing} of its rows")
 
 
 def _opened(path: Path, metadata: parquet.FileMetaData | None = None) -> parquet.ParquetFile:
@@ -410,7 +419,7 @@ def _arrow_errors_as_os_errors() -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise OSError(str(error)) from error
 
 
