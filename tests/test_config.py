@@ -132,7 +132,7 @@ INVALID = [
     ("dataset", "images", "'images'", "keys and values"),
     ("dataset.source", "", "''", "text (characters: at least 1)"),
     ("dataset.source", ["a", "b"], "['a', 'b']", "text"),
-    ("dataset.format", "webdataset", "'webdataset'", "one of auto, folder"),
+    ("dataset.format", "lmdb", "'lmdb'", "one of auto, folder, flat, kaggle, ilsvrc-tar, webdataset, parquet"),
     ("dataset.class_names", None, "None", "text"),
     ("dataset.images_per_class", 0, "0", "a whole number or null (at least 1)"),
     ("dataset.images_per_class", "50", "'50'", "a whole number or null"),

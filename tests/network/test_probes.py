@@ -384,6 +384,11 @@ class TestNoLayers:
         assert (probes.layers, probes.missing) == ([Layer("patches", 8)], None)
         np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
 
+    def test_an_only_convolution_that_skips_pixels_is_a_layer(self):
+        module, images = Transformer(3, 2).eval(), torch.rand(2, 3, 16, 16)
+        probes, _ = probe(module, images)
+        assert (probes.layers, probes.missing) == ([Layer("patches", 8)], None)
+
     def test_a_stem_that_patches_beside_other_convolutions_is_a_layer(self, images):
         class ConvNext(Tiny):
             def __init__(self):

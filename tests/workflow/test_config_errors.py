@@ -7,7 +7,7 @@ import toy
 def wrong_keys(config):
     config["neighbours"] = {"k": 3}
     config["neighbors"]["k"] = "nine"
-    config["dataset"]["format"] = "kaggle"
+    config["dataset"]["format"] = "lmdb"
     config["extract"]["batchsize"] = 3
 
 
@@ -35,7 +35,7 @@ def unknown_class(config):
             [
                 "neighbours: unknown key; did you mean 'neighbors'?",
                 "neighbors.k: 'nine' is not valid; expected a whole number (at least 1)",
-                "dataset.format: 'kaggle' is not valid; expected one of auto, folder",
+                "dataset.format: 'lmdb' is not valid; expected one of auto, folder",
                 "extract.batchsize: unknown key; did you mean 'batch_size'?",
             ],
         ),
