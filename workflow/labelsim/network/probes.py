@@ -385,7 +385,7 @@ def _find_convolutions(module: nn.Module, calls: Sequence[_Call], globs: Sequenc
 def _patch(convolution: nn.Module) -> str | None:
     """Distance of the patches that a vision transformer's only convolution cuts the image into."""
     assert isinstance(convolution, nn.Conv2d)
-    # Of the transformers' patches none is smaller than 4 x 4 pixels; a small network's only layer may well skip a pixel.
+    # No transformer has patches of less than 4 x 4 pixels; a small network's only layer may well skip a pixel.
     cuts = convolution.in_channels == 3 and all(step >= 4 for step in convolution.stride)
     return " x ".join(map(str, convolution.stride)) if cuts else None
 
