@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -90,7 +92,7 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
 
 
 def batches(
-    images: Images, rows: Sequence[Sequence[int]], workers: int, pin_memory: bool = False
+    images: Images, rows: Sequence[Sequence[int]], workers: int, pin_memory: bool = False, niceness: int = 0
 ) -> Iterator[tuple[torch.Tensor, list[str]]]:
     """Decode batches of images in worker processes, in order and at most two a worker ahead.
 
@@ -104,6 +106,8 @@ def batches(
         Number of processes; 0 decodes in this one.
     pin_memory : bool
         Whether the batches are to be copied to a GPU.
+    niceness : int
+        Of the processes, from 0 to 19: the more, the rather they leave the cores to a network that runs on them.
 
     Yields
     ------
@@ -124,7 +128,7 @@ def batches(
         prefetch_factor=2 if workers else None,
         pin_memory=pin_memory,
         collate_fn=_collate,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=partial(_begin, niceness),
     )
     iterator = iter(loader)
     processes = multiprocessing.active_children()
@@ -150,9 +154,10 @@ def _ended(signals: set[int], error: Exception) -> str:
     return f"A process that decodes images crashed ({names}): {first_line(error)}"
 
 
-def _ignore_interrupt(worker: int) -> None:
+def _begin(niceness: int, worker: int) -> None:
     """Leave Ctrl-C, which the terminal sends to all processes, to the one that ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(niceness)
 
 
 def _collate(items: Sequence[tuple[torch.Tensor, str]]) -> tuple[torch.Tensor, list[str]]:

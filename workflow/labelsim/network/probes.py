@@ -21,7 +21,7 @@ __all__ = ["Features", "Layer", "Probes"]
 At = Literal["convolution", "batch_norm", "activation"]
 Shape = tuple[int, ...]
 
-_CACHED = 1 << 18  # values, a megabyte of float32
+_CACHED = 1 << 20  # values, four megabytes of float32
 
 _NOT_ELEMENTWISE = {"GLU", "LogSoftmax", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin"}
 _TIMM_ACTIVATIONS = "timm.layers.activations"  # timm's own, told by where they are defined: timm is optional

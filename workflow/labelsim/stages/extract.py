@@ -162,7 +162,9 @@ def _run(
         for low in range(start, stop, batch_size)
     ]
     workers = _workers(config["workers"], threads, device)
-    decoded = _timed(batches(images, cuts, workers, pin_memory=device.type == "cuda"), figures)
+    # On a CPU the network's threads wait for one another: a process that takes a core from one of them halts all.
+    niceness = 19 if device.type == "cpu" else 0
+    decoded = _timed(batches(images, cuts, workers, device.type == "cuda", niceness), figures)
     writing: Future[None] | None = None
     progress = _Progress(shard, sum(map(len, cuts)), figures)
     with precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
