@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,7 +11,7 @@ from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.locks import claim_run
 from labelsim.provenance import code, identity
-from labelsim.run import Paths, committed, figure_names
+from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")
 
@@ -53,6 +54,11 @@ onstart:
         claim_run(Path(RUN.root))
     except LabelsimError as error:
         raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    if warning := reported_warning(Path(RUN.summary)):
+        print(f"\nWARNING: {warning}", file=sys.stderr)
 
 
 rule all:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["Result", "in_turn", "measured", "ratio", "seconds", "write"]
+__all__ = ["Result", "in_turn", "measured", "path", "ratio", "seconds", "write"]
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -83,12 +83,16 @@ def _measured(work: Callable[..., Any], args: Sequence[object]) -> tuple[Any, fl
     return result, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def path(name: str, device: str = "cpu") -> Path:
+    """The file for a benchmark's results in this environment."""
+    return FOLDER / f"{name}-{platform.machine()}-{os.cpu_count()}cores-{device}-python{platform.python_version()}.csv"
+
+
 def write(name: str, results: Sequence[Result], device: str = "cpu") -> None:
     """Print the results, and keep them as CSV under the benchmark's name and the environment's."""
-    environment = f"{platform.machine()}-{os.cpu_count()}cores-{device}-python{platform.python_version()}"
     FOLDER.mkdir(exist_ok=True)
     rows = [asdict(result) for result in results]
-    with (FOLDER / f"{name}-{environment}.csv").open("w", newline="", encoding="utf-8") as file:
+    with path(name, device).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import xarray
 
-__all__ = ["Paths", "Run", "committed", "figure_names", "open_run"]
+__all__ = ["Paths", "Run", "committed", "figure_names", "open_run", "reported_warning"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,14 @@ def figure_names(labels: Sequence[str]) -> dict[str, str]:
 def committed(store: str) -> str:
     """The file that stands for a Zarr store in a rule: its root metadata, written last."""
     return f"{store}/zarr.json"
+
+
+def reported_warning(summary: Path) -> str | None:
+    """What the summary of a run warns of; None if there is nothing, or no summary that can be read."""
+    try:
+        return read_document(summary)["warning"] if summary.exists() else None
+    except LabelsimError:
+        return None
 
 
 class Run:

@@ -1,0 +1,167 @@
+"""The stages of a run, one after the other, each in a process of its own that is timed and whose memory is watched.
+
+The images are tiny and the network is one convolution with as many channels as asked for: the features are as large as
+a real network's, and hardly anything is spent on making them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import results
+from PIL import Image
+
+from labelsim.config import load
+from labelsim.provenance import identity
+from labelsim.run import Paths
+
+__all__ = ["STAGES", "config", "plant", "run"]
+
+STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
+SIDE = 4  # pixels
+
+_NETWORK = """
+import numpy as np
+import torch
+from torch import nn
+
+
+def network():
+    layers = [nn.Conv2d(3, CHANNELS, 1, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(CHANNELS, HIDDEN), nn.Linear(HIDDEN, 10))
+
+
+def transform():
+    return lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+"""
+
+
+def plant(folder: Path, images: int, classes: int, channels: int = 8512, hidden: int = 512) -> None:
+    """Write images in class folders, and the network."""
+    rng = np.random.default_rng(0)
+    for class_ in range(classes):
+        path = folder / "images" / f"class{class_:05d}"
+        path.mkdir(parents=True)
+        colour = rng.integers(0, 128, 3)
+        for image in range(class_, images, classes):
+            pixels = colour + rng.integers(0, 128, (SIDE, SIDE, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{image}.bmp")
+    source = _NETWORK.replace("CHANNELS", str(channels)).replace("HIDDEN", str(hidden))
+    (folder / "network.py").write_text(source, encoding="utf-8")
+
+
+def config(folder: Path, images_per_shard: int = 16_384) -> dict[str, Any]:
+    """Configuration of a run over what `plant` wrote."""
+    return load(
+        {
+            "run": "benchmark",
+            "dataset": {"source": str(folder / "images")},
+            "model": {
+                "name": f"{folder}/network.py:network",
+                "weights": None,
+                "transform": f"{folder}/network.py:transform",
+            },
+            "extract": {"images_per_shard": images_per_shard, "device": "cpu"},
+        }
+    )
+
+
+def run(folder: Path, given: dict[str, Any], threads: int) -> dict[str, tuple[float, float]]:
+    """Run all stages; seconds and MB of each, the longest and the largest of those that run once a shard summed up.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        For extract and moments, the seconds of all shards and the most memory that one of them held.
+    """
+    paths = Paths(str(folder / "run"))
+    found: dict[str, tuple[float, float]] = {}
+    results.measured(_network, given, paths)
+    for name in STAGES:
+        shards = _shards(paths) if name in ("extract", "moments") else [None]
+        parts = [results.measured(_WORK[name], given, paths, shard, threads)[1:] for shard in shards]
+        found[name] = sum(seconds for seconds, _ in parts), max(memory for _, memory in parts)
+    return found
+
+
+def _shards(paths: Paths) -> list[str]:
+    return [shard["name"] for shard in json.loads(Path(paths.index).read_text(encoding="utf-8"))["shards"]]
+
+
+def _network(given: dict[str, Any], paths: Paths) -> None:
+    from labelsim.stages.network import network
+
+    similarity = given["similarity"]
+    network(given["model"], given["probe"], similarity, identity("network", given), Path(paths.network))
+
+
+def _scan(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.scan import scan
+
+    scan(given["dataset"], Path(paths.manifest))
+
+
+def _shard(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.shard import shard as cut
+
+    aim = given["extract"]["images_per_shard"]
+    cut(Path(paths.manifest), aim, "auto", Path(paths.index), Path(paths.class_ids))
+
+
+def _extract(given: dict[str, Any], paths: Paths, shard: str, threads: int) -> None:
+    from labelsim.stages.extract import extract
+
+    files = (paths.shard(shard), paths.network, paths.features(shard), paths.rejects(shard), paths.stats(shard))
+    extract(*map(Path, files), given, "", threads)
+
+
+def _moments(given: dict[str, Any], paths: Paths, shard: str, threads: int) -> None:
+    from labelsim.stages.moments import moments
+
+    output = Path(paths.shard_moments(shard))
+    moments(Path(paths.features(shard)), Path(paths.network), None, given["model"]["classes"], output)
+
+
+def _merge(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.merge import merge_shards
+
+    names = _shards(paths)
+    stores = [Path(paths.shard_moments(name)) for name in names]
+    rejects = [Path(paths.rejects(name)) for name in names]
+    merge_shards(stores, rejects, Path(paths.index), 1.0, Path(paths.moments))
+
+
+def _welch(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.welch import welch_statistics
+
+    welch_statistics(Path(paths.moments), Path(paths.welch))
+
+
+def _similarity(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.similarity import similarities
+
+    similarities(Path(paths.moments), Path(paths.welch), ["welch", "hidden", "gap"], {}, Path(paths.similarity))
+
+
+def _neighbors(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.neighbors import neighbor_tables
+
+    stores = (paths.similarity, paths.moments, paths.network)
+    outputs = (paths.neighbors, paths.classes, paths.summary)
+    neighbor_tables(*map(Path, stores), given, "0", *map(Path, outputs))
+
+
+_WORK: dict[str, Callable[..., None]] = {
+    "scan": _scan,
+    "shard": _shard,
+    "extract": _extract,
+    "moments": _moments,
+    "merge": _merge,
+    "welch": _welch,
+    "similarity": _similarity,
+    "neighbors": _neighbors,
+}
