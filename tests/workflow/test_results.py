@@ -18,6 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from labelsim.dataset.shards import folds
+from labelsim.documents import read_document, write_document
 from labelsim.run import open_run
 
 IDS = sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
@@ -294,3 +295,15 @@ def test_tables_tell_where_they_come_from(base, name):
     assert told["weights_digest"] == network["weights_digest"]
     assert told["dataset_digest"] == index["digest"]
     assert told["labelsim"] == "0.1.0"
+
+
+def test_a_run_ends_with_what_its_summary_warns_of(copy, run):
+    path = copy / "results/toy/summary.json"
+    summary = read_document(path)
+    warning = "Top-1 accuracy is 0.1 %"
+    write_document(path, {**summary, "warning": warning})
+    (copy / "results/toy/report/heatmaps/gap.png").unlink()
+    outcome = run(copy)
+    assert outcome.code == 0, outcome.output
+    assert outcome.jobs == ["heatmap gap"]
+    assert f"WARNING: {warning}" in outcome.output
