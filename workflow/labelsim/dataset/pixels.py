@@ -75,7 +75,7 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
             raise ImageError(f"{UNREADABLE}: {error.strerror or first_line(error)}") from error
         if row["bytes"] and len(data) != row["bytes"]:
             raise ImageError(f"{CHANGED}: {len(data)} bytes where there were {row['bytes']}")
-        if row.get("content") not in (None, digest(data)):
+        if (content := row.get("content")) is not None and content != digest(data):
             raise ImageError(f"{CHANGED}: other contents")
         image = decode(data)
         try:
