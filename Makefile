@@ -26,6 +26,8 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/welch.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/storage.py
 
 clean:
 	rm -rf results .snakemake .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
