@@ -28,6 +28,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/welch.py
 	$(BIN)/python benchmarks/front_end.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/storage.py
 
 clean:
 	rm -rf results .snakemake .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

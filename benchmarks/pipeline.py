@@ -19,12 +19,13 @@ from labelsim.config import load
 from labelsim.provenance import identity
 from labelsim.run import Paths
 
-__all__ = ["STAGES", "config", "plant", "run"]
+__all__ = ["STAGES", "WORK", "config", "network", "plant", "run", "shards"]
 
 STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
+PER_SHARD = ("extract", "moments")
 SIDE = 4  # pixels
 
-_NETWORK = """
+_SOURCE = """
 import numpy as np
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ def plant(folder: Path, images: int, classes: int, channels: int = 8512, hidden:
         for image in range(class_, images, classes):
             pixels = colour + rng.integers(0, 128, (SIDE, SIDE, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(path / f"{image}.bmp")
-    source = _NETWORK.replace("CHANNELS", str(channels)).replace("HIDDEN", str(hidden))
+    source = _SOURCE.replace("CHANNELS", str(channels)).replace("HIDDEN", str(hidden))
     (folder / "network.py").write_text(source, encoding="utf-8")
 
 
@@ -80,23 +81,25 @@ def run(folder: Path, given: dict[str, Any], threads: int) -> dict[str, tuple[fl
     """
     paths = Paths(str(folder / "run"))
     found: dict[str, tuple[float, float]] = {}
-    results.measured(_network, given, paths)
+    results.measured(network, given, paths)
     for name in STAGES:
-        shards = _shards(paths) if name in ("extract", "moments") else [None]
-        parts = [results.measured(_WORK[name], given, paths, shard, threads)[1:] for shard in shards]
+        names = shards(paths) if name in PER_SHARD else [None]
+        parts = [results.measured(WORK[name], given, paths, shard, threads)[1:] for shard in names]
         found[name] = sum(seconds for seconds, _ in parts), max(memory for _, memory in parts)
     return found
 
 
-def _shards(paths: Paths) -> list[str]:
+def shards(paths: Paths) -> list[str]:
+    """Names of the shards, in order, once they are cut."""
     return [shard["name"] for shard in json.loads(Path(paths.index).read_text(encoding="utf-8"))["shards"]]
 
 
-def _network(given: dict[str, Any], paths: Paths) -> None:
-    from labelsim.stages.network import network
+def network(given: dict[str, Any], paths: Paths) -> None:
+    """Describe the network, as the stages after `shard` need it."""
+    from labelsim.stages.network import network as describe
 
     similarity = given["similarity"]
-    network(given["model"], given["probe"], similarity, identity("network", given), Path(paths.network))
+    describe(given["model"], given["probe"], similarity, identity("network", given), Path(paths.network))
 
 
 def _scan(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
@@ -129,7 +132,7 @@ def _moments(given: dict[str, Any], paths: Paths, shard: str, threads: int) -> N
 def _merge(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
     from labelsim.stages.merge import merge_shards
 
-    names = _shards(paths)
+    names = shards(paths)
     stores = [Path(paths.shard_moments(name)) for name in names]
     rejects = [Path(paths.rejects(name)) for name in names]
     merge_shards(stores, rejects, Path(paths.index), 1.0, Path(paths.moments))
@@ -155,7 +158,7 @@ def _neighbors(given: dict[str, Any], paths: Paths, shard: None, threads: int) -
     neighbor_tables(*map(Path, stores), given, "0", *map(Path, outputs))
 
 
-_WORK: dict[str, Callable[..., None]] = {
+WORK: dict[str, Callable[..., None]] = {
     "scan": _scan,
     "shard": _shard,
     "extract": _extract,
