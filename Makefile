@@ -25,7 +25,8 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/welch.py
+	$(BIN)/uv pip install --quiet --constraint requirements.txt --python $(BIN)/python --editable '.[bench]'
+	$(BIN)/python benchmarks/class_statistics.py
 
 clean:
 	rm -rf results .snakemake .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

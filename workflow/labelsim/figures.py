@@ -20,7 +20,16 @@ from scipy.spatial.distance import squareform
 
 from labelsim.lettering import DARK, DPI, draw_text, drawable, fit, font_of_size, shorten, text_height, text_width
 
-__all__ = ["MAX_CLUSTERED", "ROW_LABELS", "Neighbor", "Row", "heatmap_figure", "neighbors_figure", "no_heatmap_figure", "save"]
+__all__ = [
+    "MAX_CLUSTERED",
+    "ROW_LABELS",
+    "Neighbor",
+    "Row",
+    "heatmap_figure",
+    "neighbors_figure",
+    "no_heatmap_figure",
+    "save",
+]
 
 ROW_LABELS = {"welch": "S · Welch statistic", "hidden": "H · hidden state", "gap": "P · pure GAP"}
 

@@ -112,9 +112,7 @@ def _chunks(dataset: xarray.Dataset) -> Iterator[tuple[slice, dict[str, NDArray[
             yield part, values
 
 
-def _add(
-    moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64], groups: NDArray[np.int64]
-) -> None:
+def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
     """Merge some rows of samples into the moments of their groups, in place."""
     present, member = np.unique(groups, return_inverse=True)
     found = of_groups(samples if len(rows) == len(samples) else samples[rows], member, len(present))
