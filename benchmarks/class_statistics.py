@@ -42,7 +42,7 @@ def against_others() -> list[results.Result]:
     ours = welch(of_groups(features, classes, CLASSES)).t  # once beforehand, as imports are not timed either
     seconds = median(results.seconds(lambda: welch(of_groups(features, classes, CLASSES))) for _ in range(REPEATS))
     found = [results.Result.of(f"t of {CLASSES} classes, {CHANNELS:,} channels, {IMAGES:,} images", seconds, "s")]
-    wide = features.astype(np.float64)
+    wide = features.astype(np.float64)  # as SciPy would compute in float32
     theirs: dict[int, NDArray[np.float64]] = {}
 
     def by_scipy(count: int) -> None:
@@ -52,7 +52,6 @@ def against_others() -> list[results.Result]:
 
     took = whole(by_scipy)
     found += compared("scipy.stats.ttest_ind", took, seconds, ">= 1000", difference(ours, theirs))
-    del wide
     try:
         import anndata
         import pandas as pd

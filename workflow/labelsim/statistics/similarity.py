@@ -39,9 +39,9 @@ def cosine(columns: Columns, rows: int, block: int | None = None) -> Iterator[ND
     for part in parts:
         products = np.zeros((part.stop - part.start, rows))
         defined = np.ones(rows, dtype=bool) if squares is None else ~np.isnan(squares)
-        for values in columns():
-            defined &= np.isfinite(values).all(axis=1)
-            values = np.where(defined[:, np.newaxis], values, 0.0).astype(np.float64, copy=False)
+        for vectors in columns():
+            defined &= np.isfinite(vectors).all(axis=1)
+            values = np.where(defined[:, np.newaxis], np.asarray(vectors, dtype=np.float64), 0.0)
             for other in parts:
                 products[:, other] += _product(values, part, other)
         norms = np.sqrt(np.where(defined, np.diagonal(products), np.nan) if squares is None else squares)
