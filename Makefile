@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 COUNT ?= 50
+BENCHMARKS ?= extraction front_end precision class_statistics growth overhead storage scan
 
 .PHONY: demo test soak lint bench clean
 
@@ -24,12 +25,9 @@ lint: .venv/ready
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-bench: .venv/ready
-	$(BIN)/python benchmarks/welch.py
-	$(BIN)/python benchmarks/front_end.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/precision.py
-	$(BIN)/python benchmarks/storage.py
+bench: .venv/ready  ## every figure of the README; some twenty minutes on two cores
+	$(BIN)/uv pip install --quiet --constraint requirements.txt --python $(BIN)/python --editable '.[bench]'
+	$(foreach script,$(BENCHMARKS),$(BIN)/python benchmarks/$(script).py &&) true
 
 clean:
 	rm -rf results .snakemake .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -42,3 +42,15 @@ def test_the_input_is_left_alone():
 
 def test_no_classes():
     assert len(top_k(np.zeros((0, 0), dtype=np.float32), 3).rank) == 0
+
+
+@given(
+    st.integers(1, 12).flatmap(lambda n: arrays(np.float32, (n, n), elements=_VALUES)),
+    st.integers(1, 15),
+    st.integers(1, 13),
+)
+def test_rows_in_blocks_of_any_size_give_what_the_whole_gives(similarity, k, size):
+    parts = [top_k(similarity[start : start + size], k, start) for start in range(0, len(similarity), size)]
+    for found, expected in zip(zip(*parts, strict=True), top_k(similarity, k), strict=True):
+        np.testing.assert_array_equal(np.concatenate(found), expected)
+        assert found[0].dtype == expected.dtype

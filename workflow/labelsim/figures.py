@@ -20,7 +20,16 @@ from scipy.spatial.distance import squareform
 
 from labelsim.lettering import DARK, DPI, draw_text, drawable, fit, font_of_size, shorten, text_height, text_width
 
-__all__ = ["ROW_LABELS", "Neighbor", "Row", "heatmap_figure", "neighbors_figure", "save"]
+__all__ = [
+    "MAX_CLUSTERED",
+    "ROW_LABELS",
+    "Neighbor",
+    "Row",
+    "heatmap_figure",
+    "neighbors_figure",
+    "no_heatmap_figure",
+    "save",
+]
 
 ROW_LABELS = {"welch": "S · Welch statistic", "hidden": "H · hidden state", "gap": "P · pure GAP"}
 
@@ -41,6 +50,7 @@ MAX_TICK_LABEL = 2.4
 BAR_ROOM = 1.3
 SENTENCE_WIDTH = 6.0
 MAX_LABELLED = 60  # classes
+MAX_CLUSTERED = 5000  # classes: takes memory of their square several times over, and no picture has so many pixels
 MAX_OPTIMALLY_ORDERED = 1000  # classes: a better order takes time of their square, at best
 
 
@@ -151,6 +161,28 @@ def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str) -> 
     order = hierarchy.leaves_list(tree)
     labels = [names[kept[leaf]] for leaf in order] if len(kept) <= MAX_LABELLED else None
     return _draw_heatmap(matrix[np.ix_(order, order)], tree, labels, title, note)
+
+
+def no_heatmap_figure(classes: int, title: str) -> Figure:
+    """Say in place of a heat map that there are more than `MAX_CLUSTERED` classes.
+
+    Parameters
+    ----------
+    classes : int
+        Their number.
+    title : str
+        The figure's title.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+    """
+    return _sentence_figure(
+        title,
+        f"{classes:,} classes are too many for a heat map, which is drawn of up to {MAX_CLUSTERED:,}.",
+        "The most similar classes of each are in neighbors.parquet, the matrix itself in similarity.zarr.",
+    )
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelsim.digests import canonical, digest
-from labelsim.statistics.moments import Moments, total
+from labelsim.statistics.moments import Moments, empty, total
 from labelsim.store import Array, Writer, load
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
 
 CLASSES_PER_CHUNK = 64
 CHANNELS_PER_CHUNK = 1024
+_CLASSES = 16 * CLASSES_PER_CHUNK  # read at a time where only their totals are kept
 TOP = {"top1": 1, "top5": 5}  # counts of images, by name: how many of the largest outputs count as right
 _DIMENSIONS = {"gap": "channel", "hidden": "unit"}
 
@@ -94,11 +95,12 @@ def put_moments(writer: Writer, name: str, first: int, moments: Moments) -> None
     """
     absent = (moments.count == 0)[..., np.newaxis]
     for moment in ("mean", "m2"):
-        values = np.where(absent, np.nan, getattr(moments, moment))
+        values = getattr(moments, moment)
         for i, classes in enumerate(blocks(values.shape[1], CLASSES_PER_CHUNK)):
             for j, channels in enumerate(blocks(values.shape[2], CHANNELS_PER_CHUNK)):
                 key = (0, first // CLASSES_PER_CHUNK + i, j)
-                writer.put(f"{name}_{moment}", key, values[:, classes, channels])
+                part = np.where(absent[:, classes], np.nan, values[:, classes, channels])
+                writer.put(f"{name}_{moment}", key, part)
 
 
 def load_moments(dataset: xarray.Dataset, name: str, **where: slice) -> Moments:
@@ -133,9 +135,13 @@ def of_classes(dataset: xarray.Dataset, name: str) -> Iterator[Moments]:
     Moments
         count (class,), mean and m2 (class, block).
     """
-    dimension = _DIMENSIONS[name]
+    dimension, classes = _DIMENSIONS[name], dataset.sizes["class"]
     for part in channel_blocks(dataset.sizes[dimension]):
-        yield total(load_moments(dataset, name, **{dimension: part}))
+        result = empty((classes,), part.stop - part.start)
+        # All folds of all classes at once would be eight times as much.
+        for rows in blocks(classes, _CLASSES):
+            result.put(rows, total(load_moments(dataset, name, **{"class": rows, dimension: part})))
+        yield result
 
 
 def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float64]]:
@@ -146,12 +152,16 @@ def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float
     (class, block) float64
         The folds' means, weighted by their counts.
     """
-    dimension = _DIMENSIONS[name]
+    dimension, classes = _DIMENSIONS[name], dataset.sizes["class"]
     count = load(dataset, "count")[..., np.newaxis]
     for part in channel_blocks(dataset.sizes[dimension]):
-        means = np.where(count > 0, load(dataset, f"{name}_mean", **{dimension: part}), 0.0)
-        with np.errstate(invalid="ignore"):
-            yield (count * means).sum(axis=0) / count.sum(axis=0)
+        result = np.empty((classes, part.stop - part.start))
+        for rows in blocks(classes, _CLASSES):
+            n = count[:, rows]
+            means = np.where(n > 0, load(dataset, f"{name}_mean", **{"class": rows, dimension: part}), 0.0)
+            with np.errstate(invalid="ignore"):
+                result[rows] = (n * means).sum(axis=0) / n.sum(axis=0)
+        yield result
 
 
 def channel_blocks(channels: int) -> Iterator[slice]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +14,14 @@ from numpy.typing import NDArray
 from labelsim.damage import damaged
 from labelsim.dataset.shards import folds
 from labelsim.documents import read_document
-from labelsim.moment_store import TOP, arrays, put_moments
+from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, blocks, put_moments
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits
 from labelsim.statistics.moments import Moments, empty, merge, of_groups
 from labelsim.store import Writer, load, open_store
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["FOLDS", "moments"]
 
@@ -50,43 +55,70 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     dataset = open_store(features)
     present, member = np.unique(load(dataset, "class_id").astype(object), return_inverse=True)
     fold = folds(load(dataset, "sample_id").tolist(), FOLDS)
-    groups = fold.astype(np.int64) * len(present) + member
     expected = _expected(present.tolist(), classes, network, class_ids)
     widths = {name: dataset[name].shape[1] for name in ("gap", "hidden")}
-    sums = {name: empty((FOLDS * len(present),), width) for name, width in widths.items()}
+    writer = Writer(output, arrays(FOLDS, len(present), widths), identity=dataset.attrs["digest"])
+    count = np.zeros((FOLDS, len(present)), dtype=np.int64)
     right = {name: np.zeros(len(present), dtype=np.int64) for name in TOP}
-    rows = dataset["gap"].encoding["chunks"][0]
-    for start in range(0, dataset.sizes["sample"], rows):
-        part = slice(start, start + rows)
-        values = {name: load(dataset, name, sample=part) for name in ("gap", "hidden", "logits")}
+    # Rows are sorted by class: moments are held of the classes whose rows are being read, a block of the store or two.
+    last = {int(block): row for row, block in enumerate(member // CLASSES_PER_CHUNK)}
+    held: dict[int, dict[str, Moments]] = {}
+    for part, values in _chunks(dataset):
         # The row of an image that could not be used is NaN in every array.
         used = ~np.isnan(values["hidden"]).any(axis=1)
-        for name, moment in sums.items():
-            _add(moment, values[name][used], groups[part][used])
+        for block in np.unique(member[part] // CLASSES_PER_CHUNK).tolist():
+            first = block * CLASSES_PER_CHUNK
+            size = min(CLASSES_PER_CHUNK, len(present) - first)
+            if block not in held:
+                held[block] = {name: empty((FOLDS * size,), width) for name, width in widths.items()}
+            rows = np.flatnonzero(used & (member[part] // CLASSES_PER_CHUNK == block))
+            groups = fold[part][rows].astype(np.int64) * size + member[part][rows] - first
+            for name, moment in held[block].items():
+                _add(moment, values[name], rows, groups)
+            if last[block] < part.stop:
+                by_fold = {name: _by_fold(moment) for name, moment in held.pop(block).items()}
+                count[:, first : first + size] = by_fold["gap"].count
+                for name, moment in by_fold.items():
+                    put_moments(writer, name, first, moment)
         classes_used = member[part][used]
         for name, k in TOP.items():
             hit = hits(values["logits"][used], expected[classes_used], k)
             right[name] += np.bincount(classes_used[hit], minlength=len(present))
-    if (empty_rows := len(fold) - sums["gap"].count.sum()) != dataset.attrs["rejected"]:
+    if (empty_rows := len(fold) - count.sum()) != dataset.attrs["rejected"]:
         raise damaged(features, f"{empty_rows} of its rows are empty, but {dataset.attrs['rejected']} were rejected")
-    by_fold = {name: _by_fold(moment) for name, moment in sums.items()}
-    writer = Writer(output, arrays(FOLDS, len(present), widths), identity=dataset.attrs["digest"])
-    writer.put_whole("count", by_fold["gap"].count)
-    for name, moment in by_fold.items():
-        put_moments(writer, name, 0, moment)
+    writer.put_whole("count", count)
     for name, counts in right.items():
         writer.put_whole(name, np.where(expected >= 0, counts, -1))
     writer.put_whole("class_id", present)
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(dataset, name))
     writer.commit({})
-    logger.info("%s images of %d classes", f"{by_fold['gap'].count.sum():,}", len(present))
+    logger.info("%s images of %d classes", f"{count.sum():,}", len(present))
 
 
-def _add(moments: Moments, samples: NDArray[np.floating], groups: NDArray[np.int64]) -> None:
-    """Merge samples into the moments of their groups, in place."""
+def _chunks(dataset: xarray.Dataset) -> Iterator[tuple[slice, dict[str, NDArray[np.floating]]]]:
+    """The features' chunks of rows; the next is read while one is worked on."""
+    size, chunk = dataset.sizes["sample"], dataset["gap"].encoding["chunks"][0]
+
+    def read(part: slice) -> dict[str, NDArray[np.floating]]:
+        return {name: load(dataset, name, sample=part) for name in ("gap", "hidden", "logits")}
+
+    with ThreadPoolExecutor(1) as reader:
+        following: Future[dict[str, NDArray[np.floating]]] | None = None
+        for part in blocks(size, chunk):
+            values = following.result() if following is not None else read(part)
+            ahead = slice(part.stop, min(part.stop + chunk, size))
+            following = reader.submit(read, ahead) if ahead.start < size else None
+            yield part, values
+
+
+def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
+    """Merge some rows of samples into the moments of their groups, in place."""
     present, member = np.unique(groups, return_inverse=True)
-    moments.put(present, merge(moments.at(present), of_groups(samples, member, len(present))))
+    found = of_groups(samples if len(rows) == len(samples) else samples[rows], member, len(present))
+    begun = moments.count[present] > 0
+    moments.put(present[~begun], found.at(~begun))
+    moments.put(present[begun], merge(moments.at(present[begun]), found.at(begun)))
 
 
 def _by_fold(moments: Moments) -> Moments:

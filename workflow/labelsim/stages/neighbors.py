@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from labelsim.documents import read_document, write_document
+from labelsim.moment_store import blocks
 from labelsim.sanity import Verdict, percent, verdict
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
@@ -53,7 +54,12 @@ def neighbor_tables(
     """
     matrices, moment_data = open_store(similarity), open_store(moments)
     ids, names = (load(matrices, name).astype(object) for name in ("class_id", "class_name"))
-    parts = [_part(*matrix, ids, names, config["neighbors"]["k"]) for matrix in _matrices(matrices)]
+    parts: list[pa.Table] = []
+    undirected = {method: np.zeros(len(ids), dtype=bool) for method in config["similarity"]["methods"]}
+    for method, group, first, block in _rows(matrices):
+        parts.append(_part(method, group, first, block, ids, names, config["neighbors"]["k"]))
+        if group == "all":
+            undirected[method][first : first + len(block)] = np.isnan(np.diagonal(block, first))
     description = read_document(network)
     metadata = {
         "labelsim": version,
@@ -67,7 +73,7 @@ def neighbor_tables(
     }
     table = pa.concat_tables(parts).sort_by([(key, "ascending") for key in _ORDER])
     write_table(table, neighbors, metadata)
-    write_table(_classes(matrices, moment_data, ids, names), classes, metadata)
+    write_table(_classes(undirected, moment_data, ids, names), classes, metadata)
     logger.info("%s rows in %s", f"{len(table):,}", neighbors)
     contents = _summary(matrices, moment_data, description, config, ids)
     write_document(summary, {**{key: metadata[key] for key in _MADE_FROM}, **contents})
@@ -134,28 +140,30 @@ def _tell(found: Accuracy, published: float | None, judged: Verdict) -> None:
         logger.warning("%s", judged.warning)
 
 
-def _matrices(dataset: xarray.Dataset) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
-    """Every matrix with its method and group."""
+def _rows(dataset: xarray.Dataset) -> Iterator[tuple[str, str, int, NDArray[np.float32]]]:
+    """Every matrix with its method and group, a chunk of rows at a time with the index of the first."""
     groups = load(dataset, "group_name").tolist()
     for method in ("welch", "hidden", "gap"):
         if method not in dataset:
             continue
-        if "group" not in dataset[method].dims:
-            yield method, "all", load(dataset, method)
-            continue
-        for g, group in enumerate(groups):
-            yield method, group, load(dataset, method, group=slice(g, g + 1))[0]
+        by_group = "group" in dataset[method].dims
+        for g, group in enumerate(groups if by_group else ["all"]):
+            where = {"group": slice(g, g + 1)} if by_group else {}
+            for rows in blocks(dataset.sizes["class"], dataset[method].encoding["chunks"][-2]):
+                block = load(dataset, method, **where, **{"class": rows})
+                yield method, group, rows.start, block[0] if by_group else block
 
 
 def _part(
     method: str,
     group: str,
-    matrix: NDArray[np.float32],
+    first: int,
+    block: NDArray[np.float32],
     ids: NDArray[np.object_],
     names: NDArray[np.object_],
     k: int,
 ) -> pa.Table:
-    found = top_k(matrix, k)
+    found = top_k(block, k, first)
     rows = len(found.rank)
     return pa.table(
         {
@@ -174,16 +182,16 @@ def _part(
 
 
 def _classes(
-    matrices: xarray.Dataset, moments: xarray.Dataset, ids: NDArray[np.object_], names: NDArray[np.object_]
+    undirected: Mapping[str, NDArray[np.bool_]],
+    moments: xarray.Dataset,
+    ids: NDArray[np.object_],
+    names: NDArray[np.object_],
 ) -> pa.Table:
     used, right, rejected = _counts(moments)
     accuracies = {}
     for name, counts in right.items():
         known = (counts >= 0) & (used > 0)
         accuracies[name] = pa.array(counts / np.maximum(used, 1), pa.float64(), mask=~known)
-    undirected = {
-        method: np.isnan(np.diagonal(matrix)) for method, group, matrix in _matrices(matrices) if group == "all"
-    }
     notes = [
         _note(int(used[i]), [method for method, missing in undirected.items() if missing[i]]) for i in range(len(ids))
     ]

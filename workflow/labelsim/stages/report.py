@@ -16,7 +16,16 @@ from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
-from labelsim.figures import ROW_LABELS, Neighbor, Row, heatmap_figure, neighbors_figure, save
+from labelsim.figures import (
+    MAX_CLUSTERED,
+    ROW_LABELS,
+    Neighbor,
+    Row,
+    heatmap_figure,
+    neighbors_figure,
+    no_heatmap_figure,
+    save,
+)
 from labelsim.store import load, open_store
 from labelsim.tables import read_table
 
@@ -69,6 +78,8 @@ def draw_class(
 def draw_heatmap(similarity: Path, method: str, output: Path) -> None:
     """Draw one similarity matrix, its classes in the order of a hierarchical clustering.
 
+    Of more than `labelsim.figures.MAX_CLUSTERED` classes the picture says that they are too many.
+
     Parameters
     ----------
     similarity : Path
@@ -79,8 +90,12 @@ def draw_heatmap(similarity: Path, method: str, output: Path) -> None:
         The PNG to write.
     """
     dataset = open_store(similarity)
-    matrix = load(dataset, method)
-    matrix = matrix[0] if matrix.ndim == 3 else matrix  # the group `all` is the first
+    if (classes := dataset.sizes["class"]) > MAX_CLUSTERED:
+        logger.info("No heat map of %s: %s classes are too many", method, f"{classes:,}")
+        save(no_heatmap_figure(classes, ROW_LABELS[method]), output)
+        return
+    where = {"group": slice(0, 1)} if "group" in dataset[method].dims else {}  # the first is the group `all`
+    matrix = load(dataset, method, **where).reshape(classes, classes)
     save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), ROW_LABELS[method]), output)
 
 

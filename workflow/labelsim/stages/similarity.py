@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ __all__ = ["similarities"]
 logger = logging.getLogger(__name__)
 
 _ROWS = 1024  # classes in a chunk
+_VALUES = 2**26  # similarities at a time: 512 MiB; for up to 8,192 classes these are all
 
 
 def similarities(
@@ -59,13 +61,17 @@ def similarities(
     groups = {name: np.isin(layers, members) for name, members in chosen.items()}
     writer = Writer(output, _arrays(methods, len(groups), classes), identity=welch_data.attrs["digest"])
     usable = load(welch_data, "usable")
+    block = max(1, _VALUES // max(1, classes) // _ROWS) * _ROWS  # whole chunks
     for method in methods:
         if method == "hidden":
-            _put(writer, method, (), cosine(class_means(moment_data, "hidden"), classes))
+            _put(writer, method, (), cosine(partial(class_means, moment_data, "hidden"), classes, block))
             continue
         for g, channels in enumerate(groups.values()):
-            columns = _t(welch_data, channels & usable) if method == "welch" else _means(moment_data, channels)
-            _put(writer, method, (g,), cosine(columns, classes))
+            if method == "welch":
+                columns = partial(_t, welch_data, channels & usable)
+            else:
+                columns = partial(_means, moment_data, channels)
+            _put(writer, method, (g,), cosine(columns, classes, block))
     labels = class_labels(moment_data)
     for name, values in labels.items():
         writer.put_whole(name, values)
@@ -94,10 +100,13 @@ def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Arra
     return found
 
 
-def _put(writer: Writer, method: str, group: tuple[int, ...], matrix: NDArray[np.float64]) -> None:
-    for i, rows in enumerate(blocks(len(matrix), _ROWS)):
-        block = matrix[rows].astype(np.float32)
-        writer.put(method, (*group, i, 0), block[np.newaxis] if group else block)
+def _put(writer: Writer, method: str, group: tuple[int, ...], matrix: Iterable[NDArray[np.float64]]) -> None:
+    chunk = 0
+    for part in matrix:
+        for rows in blocks(len(part), _ROWS):
+            values = part[rows].astype(np.float32)
+            writer.put(method, (*group, chunk, 0), values[np.newaxis] if group else values)
+            chunk += 1
 
 
 def _t(dataset: xarray.Dataset, channels: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:

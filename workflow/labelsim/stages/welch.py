@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from labelsim.moment_store import CHANNELS_PER_CHUNK, blocks, channel_blocks, class_labels, of_classes
-from labelsim.statistics.welch import usable_channels, welch
+from labelsim.statistics.moments import Moments
+from labelsim.statistics.welch import Welch, usable_channels, welch
 from labelsim.store import Array, Writer, load, open_store
 
 __all__ = ["welch_statistics"]
@@ -16,6 +17,7 @@ __all__ = ["welch_statistics"]
 logger = logging.getLogger(__name__)
 
 _ROWS = 1024  # classes in a chunk
+_VALUES = 2**22  # t at a time: 32 MiB, and some ten times as much to get there
 
 
 def welch_statistics(moments: Path, output: Path) -> None:
@@ -49,7 +51,7 @@ def welch_statistics(moments: Path, output: Path) -> None:
     usable = np.zeros(channels, dtype=bool)
     parts = zip(channel_blocks(channels), of_classes(dataset, "gap"), strict=True)
     for j, (part, block) in enumerate(parts):
-        result = welch(block)
+        result = _welch(block)
         for i, rows in enumerate(blocks(classes, _ROWS)):
             writer.put("t", (i, j), result.t[rows])
             writer.put("df", (i, j), result.df[rows])
@@ -66,3 +68,14 @@ def welch_statistics(moments: Path, output: Path) -> None:
         f"{channels:,}",
         f"{(~usable).sum():,}",
     )
+
+
+def _welch(block: Moments) -> Welch:
+    """Welch's test, some channels at a time: what it needs on the way is several times what comes out."""
+    shape = block.mean.shape
+    result = Welch(np.empty(shape), np.empty(shape))
+    for part in blocks(shape[1], max(1, _VALUES // max(1, shape[0]))):
+        result.t[:, part], result.df[:, part] = welch(
+            Moments(block.count, np.ascontiguousarray(block.mean[:, part]), np.ascontiguousarray(block.m2[:, part]))
+        )
+    return result

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Moments", "empty", "merge", "of_groups", "rest", "total"]
 
+_BLOCK = 2**15  # values of a group that are worked on at a time: 256 KiB
+_NARROWEST = 64  # channels: fewer would read a cache line for a part of it
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -75,24 +78,33 @@ def of_groups(samples: ArrayLike, groups: ArrayLike, n_groups: int) -> Moments:
     -----
     Two passes, and the mean is taken of the differences to the group's first sample: a channel
     that is constant within a group comes out with exactly that mean and an `m2` of exactly 0.
+    A group is taken some channels at a time, so that both passes find them in the processor's cache.
     """
-    groups = np.asarray(groups)
+    samples, groups = np.asarray(samples), np.asarray(groups)
+    result = empty((n_groups,), samples.shape[1])
     order = np.argsort(groups, kind="stable")
-    ordered = np.asarray(samples)[order].astype(np.float64)
-    result = empty((n_groups,), ordered.shape[1])
-    present, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    if not len(present):
-        return result
-    first = ordered[starts]
-    member = np.repeat(np.arange(len(present)), counts)
-    ordered -= first[member]
-    shift = np.add.reduceat(ordered, starts, axis=0) / counts[:, np.newaxis]
-    ordered -= shift[member]
-    np.square(ordered, out=ordered)
-    result.count[present] = counts
-    result.mean[present] = first + shift
-    result.m2[present] = np.add.reduceat(ordered, starts, axis=0)
+    present, starts = np.unique(groups[order], return_index=True)
+    # Of no samples NumPy's split makes one empty part.
+    for group, rows in zip(present, np.split(order, starts[1:]), strict=False):
+        result.count[group] = len(rows)
+        width = max(_NARROWEST, _BLOCK // len(rows))
+        for start in range(0, samples.shape[1], width):
+            part = slice(start, start + width)
+            values = samples[rows, part].astype(np.float64)
+            first = values[0].copy()
+            values -= first
+            shift = _sum(values) / len(rows)
+            values -= shift
+            np.square(values, out=values)
+            result.mean[group, part] = first + shift
+            result.m2[group, part] = _sum(values)
     return result
+
+
+def _sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the rows; unlike with `sum`, a column's does not depend on how many columns there are."""
+    total: NDArray[np.float64] = np.add.reduceat(values, [0], axis=0)[0]
+    return total
 
 
 def merge(a: Moments, b: Moments) -> Moments:

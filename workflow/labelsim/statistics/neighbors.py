@@ -31,15 +31,17 @@ class Neighbors(NamedTuple):
     similarity: NDArray[np.float32]
 
 
-def top_k(similarity: NDArray[np.float32], k: int) -> Neighbors:
+def top_k(similarity: NDArray[np.float32], k: int, first: int = 0) -> Neighbors:
     """The k most similar other classes of every class.
 
     Parameters
     ----------
-    similarity : (C, C) float32
-        NaN where there is no similarity.
+    similarity : (R, C) float32
+        The similarity matrix, or some of its rows; NaN where there is no similarity.
     k : int
         At most so many neighbours a class.
+    first : int
+        Index of the class that the first row is of.
 
     Returns
     -------
@@ -47,24 +49,29 @@ def top_k(similarity: NDArray[np.float32], k: int) -> Neighbors:
         Fewer than k rows for a class where fewer similarities are known. A class is never its own
         neighbour. Of equal similarities the smaller index comes first.
     """
-    tables = [_top_k(similarity[start : start + _BLOCK], start, k) for start in range(0, len(similarity), _BLOCK)]
+    parts = range(0, len(similarity), _BLOCK)
+    tables = [_top_k(similarity[start : start + _BLOCK], first + start, k) for start in parts]
     if not tables:
         return Neighbors(*(np.zeros(0, dtype=dtype) for dtype in ("i4", "i4", "i4", "f4")))
     return Neighbors(*(np.concatenate(column) for column in zip(*tables, strict=True)))
 
 
 def _top_k(block: NDArray[np.float32], start: int, k: int) -> Neighbors:
-    rows = np.arange(len(block))
+    rows, classes = block.shape
     negated = -block
-    negated[rows, start + rows] = np.nan
-    # A stable sort keeps the smaller index first among equals, and puts NaN last.
-    order = np.argsort(negated, axis=1, kind="stable")[:, :k]
-    known = ~np.isnan(np.take_along_axis(negated, order, axis=1))
-    row, rank = np.nonzero(known)
-    neighbor = order[row, rank]
+    negated[np.arange(rows), start + np.arange(rows)] = np.nan
+    # Sorted are only those as good as the k-th, ties among them; NaN comes last, so where it is the k-th all are.
+    kth = np.partition(negated, min(k, classes) - 1, axis=1)[:, min(k, classes) - 1, np.newaxis]
+    row, neighbor = np.nonzero((negated <= kth) | (np.isnan(kth) & ~np.isnan(negated)))
+    # The sort is stable, so the smaller index stays first among equals.
+    order = np.lexsort((negated[row, neighbor], row))
+    row, neighbor = row[order], neighbor[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
+    best = rank <= k
+    row, neighbor, rank = row[best], neighbor[best], rank[best]
     return Neighbors(
         (start + row).astype(np.int32),
-        (rank + 1).astype(np.int32),
+        rank.astype(np.int32),
         neighbor.astype(np.int32),
         block[row, neighbor],
     )
