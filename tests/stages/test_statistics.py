@@ -184,3 +184,17 @@ def test_a_damaged_store_is_named(folder):
     chunk.write_bytes(chunk.read_bytes()[:-1])
     with pytest.raises(LabelsimError, match=r"second\.zarr is damaged"):
         merged(folder)
+
+
+def test_similarities_in_blocks_of_rows_are_those_of_the_whole(folder, monkeypatch):
+    merged(folder)
+    welch_statistics(folder / "moments.zarr", folder / "welch.zarr")
+    monkeypatch.setattr("labelsim.stages.similarity._ROWS", 1)
+    for name, values in (("whole", 2**26), ("rows", 1)):
+        monkeypatch.setattr("labelsim.stages.similarity._VALUES", values)
+        output = folder / f"{name}.zarr"
+        similarities(folder / "moments.zarr", folder / "welch.zarr", ["welch", "hidden", "gap"], {}, output)
+    whole, rows = open_store(folder / "whole.zarr"), open_store(folder / "rows.zarr")
+    for method in ("welch", "hidden", "gap"):
+        # Sums in another order; both are stored as float32.
+        np.testing.assert_allclose(rows[method], whole[method], atol=1e-7)
