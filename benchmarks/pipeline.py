@@ -19,7 +19,7 @@ from labelsim.config import load
 from labelsim.provenance import identity
 from labelsim.run import Paths
 
-__all__ = ["STAGES", "WORK", "config", "network", "plant", "run", "shards"]
+__all__ = ["PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]
 
 STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
 PER_SHARD = ("extract", "moments")
