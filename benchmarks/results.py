@@ -9,6 +9,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -73,8 +74,8 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 def measured(work: Callable[..., Any], *args: object) -> tuple[Any, float, float]:
     """Call in a fresh process; return the result, the seconds and the most memory that it held, in MB."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (work, args))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measured, work, args).result()
 
 
 def _measured(work: Callable[..., Any], args: Sequence[object]) -> tuple[Any, float, float]:
