@@ -6,7 +6,6 @@ from labelsim.moment_store import (
     CHANNELS_PER_CHUNK,
     CLASSES_PER_CHUNK,
     arrays,
-    blocks,
     channel_blocks,
     class_labels,
     load_moments,
@@ -14,7 +13,7 @@ from labelsim.moment_store import (
     put_moments,
 )
 from labelsim.statistics.moments import Moments, total
-from labelsim.store import Array, Writer, load, open_store
+from labelsim.store import Array, Writer, blocks, load, open_store
 
 FOLDS, CLASSES = 3, CLASSES_PER_CHUNK + 7
 WIDTHS = {"gap": 2 * CHANNELS_PER_CHUNK + 5, "hidden": 4}

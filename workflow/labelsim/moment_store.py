@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from labelsim.digests import canonical, digest
 from labelsim.statistics.moments import Moments, empty, total
-from labelsim.store import Array, Writer, load
+from labelsim.store import Array, Writer, blocks, load
 
 if TYPE_CHECKING:
     import xarray
@@ -20,7 +20,6 @@ __all__ = [
     "CLASSES_PER_CHUNK",
     "TOP",
     "arrays",
-    "blocks",
     "channel_blocks",
     "class_labels",
     "class_means",
@@ -167,11 +166,6 @@ def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float
 def channel_blocks(channels: int) -> Iterator[slice]:
     """Blocks of channels as they are chunked."""
     return blocks(channels, CHANNELS_PER_CHUNK)
-
-
-def blocks(length: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover `length`."""
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
 def class_labels(dataset: xarray.Dataset) -> dict[str, NDArray[Any]]:

@@ -35,7 +35,7 @@ from labelsim.locks import held
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Array", "Writer", "attributes", "load", "open_store", "verify"]
+__all__ = ["Array", "Writer", "attributes", "blocks", "load", "open_store", "verify"]
 
 _ROOT = "zarr.json"
 _UNREADABLE = (ValueError, OSError, RuntimeError)  # what Zarr and its codecs raise for a damaged chunk
@@ -285,6 +285,11 @@ def open_store(path: Path) -> xarray.Dataset:
     import xarray
 
     return xarray.open_zarr(path, consolidated=False, chunks=None)
+
+
+def blocks(length: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `length`."""
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
 def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:

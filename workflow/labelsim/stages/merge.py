@@ -12,9 +12,9 @@ import numpy as np
 
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
-from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, blocks, load_moments, merged_identity, put_moments
+from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, merged_identity, put_moments
 from labelsim.statistics.moments import Moments, empty, merge
-from labelsim.store import Array, Writer, load, open_store
+from labelsim.store import Array, Writer, blocks, load, open_store
 from labelsim.tables import read_table
 
 if TYPE_CHECKING:

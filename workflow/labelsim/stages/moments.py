@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from labelsim.damage import damaged
 from labelsim.dataset.shards import folds
 from labelsim.documents import read_document
-from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, blocks, put_moments
+from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, put_moments
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits
 from labelsim.statistics.moments import Moments, empty, merge, of_groups
-from labelsim.store import Writer, load, open_store
+from labelsim.store import Writer, blocks, load, open_store
 
 if TYPE_CHECKING:
     import xarray

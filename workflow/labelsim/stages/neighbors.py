@@ -12,11 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from labelsim.documents import read_document, write_document
-from labelsim.moment_store import blocks
 from labelsim.sanity import Verdict, percent, verdict
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
-from labelsim.store import load, open_store
+from labelsim.store import blocks, load, open_store
 from labelsim.tables import write_table
 
 if TYPE_CHECKING:
