@@ -128,6 +128,8 @@ def batches(
         prefetch_factor=2 if workers else None,
         pin_memory=pin_memory,
         collate_fn=_collate,
+        # whatever Python's own choice is: a transform may be a function that cannot be sent to a new process
+        multiprocessing_context="fork" if workers else None,
         worker_init_fn=partial(_begin, niceness),
     )
     iterator = iter(loader)
