@@ -37,7 +37,7 @@ def network():
 
 
 def transform():
-    return lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    return lambda image: torch.from_numpy(np.array(image.resize((SIDE, SIDE)))).permute(2, 0, 1) / 255
 """
 
 
