@@ -58,12 +58,13 @@ def draw(by_images: dict[int, dict], by_classes: dict[int, dict]) -> None:
             points = [(step * unit, *stages[stage]) for step, stages in sorted(steps.items())]
             numbers, seconds, memory = zip(*points, strict=True)
             axes[0, column].loglog(numbers, seconds, "o-", label=stage)
-            axes[1, column].loglog(numbers, memory, "o-", label=stage)
+            axes[1, column].semilogx(numbers, memory, "o-", label=stage)
         axes[1, column].set_xlabel(what)
         for row in axes[:, column]:
             row.set_xticks([step * unit for step in sorted(steps)], [f"{step * unit:,}" for step in sorted(steps)])
             row.minorticks_off()
             row.grid(alpha=0.3)
+    axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("seconds, all shards")
     axes[1, 0].set_ylabel("most memory of one job, MB")
     axes[0, 1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

@@ -51,7 +51,8 @@ def plant(folder: Path, images: int, classes: int, channels: int = 8512, hidden:
         for image in range(class_, images, classes):
             pixels = colour + rng.integers(0, 128, (SIDE, SIDE, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(path / f"{image}.bmp")
-    source = _SOURCE.replace("CHANNELS", str(channels)).replace("HIDDEN", str(hidden))
+    sizes = {"CHANNELS": channels, "HIDDEN": hidden, "SIDE": SIDE}
+    source = "".join(f"{name} = {size}\n" for name, size in sizes.items()) + _SOURCE
     (folder / "network.py").write_text(source, encoding="utf-8")
 
 
