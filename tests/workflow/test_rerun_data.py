@@ -1,10 +1,13 @@
 """What runs again after a change of the images."""
 
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 import small
+from forms import archive
 from pyarrow import parquet
 from small import each, since
 
@@ -46,6 +49,23 @@ def test_a_source_that_was_moved_is_scanned(rerun, images):
     images.rename(rerun.folder / "pictures")
     rerun.configure("dataset.source", "pictures")
     assert rerun.jobs() == SCAN
+
+
+def test_a_source_in_another_form_extracts_nothing_again(rerun, images):
+    shards = rerun.shards()
+    archives = [
+        (f"{folder.name}.tar", archive((path.name, path.read_bytes()) for path in sorted(folder.iterdir())))
+        for folder in sorted(images.iterdir())
+    ]
+    (rerun.folder / "images.tar").write_bytes(archive(archives))
+    shutil.rmtree(images)
+    rerun.configure("dataset.source", "images.tar")
+    # the shards' tables say where the images lie now: the jobs run, and find every chunk done
+    assert rerun.jobs() == sorted([*SCAN, *each(shards, "extract", "moments"), *since("merge")])
+    assert rerun.shards() == shards
+    for shard in shards:
+        stats = json.loads((rerun.folder / f"results/small/features/{shard}.stats.json").read_text(encoding="utf-8"))
+        assert stats["images_resumed"] == stats["images"] > 0
 
 
 def test_an_image_added(rerun, images):

@@ -1,9 +1,7 @@
 """ImageNet's own archives: a tar of one tar a class, or a tar of images whose labels are elsewhere."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,7 +9,7 @@ import pyarrow as pa
 
 from labelsim.dataset.paths import expand
 from labelsim.dataset.sources import Listing
-from labelsim.dataset.sources.entries import is_image
+from labelsim.dataset.sources.entries import is_image, states
 from labelsim.dataset.sources.labels import image_labels, label_file
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, sample_table
@@ -115,11 +113,9 @@ class ArchiveSource:
         try:
             path = self._archive()
             files = [path, label_file("auto", path.parent)] if self.labels == "auto" else [path]
-            found = [(file.name, file.stat()) for file in files if file is not None]
+            return states((file.name, file) for file in files if file is not None)
         except (OSError, LabelsimError):
             return "missing"
-        lines = (b"%s\0%d\0%d\0" % (os.fsencode(name), s.st_size, s.st_mtime_ns) for name, s in found)
-        return blake2b(b"".join(lines), digest_size=16).hexdigest()
 
     def _archive(self) -> Path:
         path, *more = expand(self.path)

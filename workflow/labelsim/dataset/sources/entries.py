@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from mimetypes import MimeTypes
@@ -21,6 +21,7 @@ __all__ = [
     "left_out",
     "may_hold_images",
     "some",
+    "states",
     "times",
 ]
 
@@ -118,3 +119,16 @@ def times(folder: Path) -> str:
         return "missing"
     lines = b"".join(b"%s\0%d\0" % (os.fsencode(name), time) for name, time in sorted(stamps))
     return blake2b(lines, digest_size=16).hexdigest()
+
+
+def states(files: Iterable[tuple[str | Path, Path]]) -> str:
+    """A digest of files: the name that each is given, its size and when it was changed.
+
+    Raises
+    ------
+    OSError
+        If one of them is not there.
+    """
+    found = [(name, file.stat()) for name, file in files]
+    lines = (b"%s\0%d\0%d\0" % (os.fsencode(name), status.st_size, status.st_mtime_ns) for name, status in found)
+    return blake2b(b"".join(lines), digest_size=16).hexdigest()

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from pyarrow import compute, parquet, types
 
 from labelsim.dataset.images import first_line
 from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources.entries import states
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.label_names import ids_of_names
 from labelsim.dataset.sources.progress import Progress
@@ -154,11 +154,9 @@ class ParquetSource:
         """Return a digest of the names, sizes and modification times of the tables; "missing" if they are not there."""
         try:
             files = find(self.path)
-            states = [(file.relative_to(_folder(files)), file.stat()) for file in files]
+            return states((file.relative_to(_folder(files)), file) for file in files)
         except (OSError, LabelsimError):
             return "missing"
-        lines = [b"%s\0%d\0%d\0" % (os.fsencode(name), found.st_size, found.st_mtime_ns) for name, found in states]
-        return blake2b(b"".join(lines), digest_size=16).hexdigest()
 
     @cached_property
     def _root(self) -> Path:

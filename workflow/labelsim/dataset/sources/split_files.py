@@ -114,8 +114,12 @@ def _tables(folder: Path) -> list[Path]:
 def _split(file: Path) -> str:
     if numbered := _NUMBERED.fullmatch(file.stem):
         return numbered["split"]
-    words = re.split(r"[^a-z]+", file.stem.lower())
-    return next((_WORDS[word] for word in words if word in _WORDS), "")
+    return _WORDS.get(_word(file).lower(), "")
+
+
+def _word(file: Path) -> str:
+    """The word in a file's name that says which split it is of."""
+    return next((word for word in re.split(r"[^A-Za-z]+", file.stem) if word.lower() in _WORDS), "")
 
 
 def _pattern(splits: dict[str, list[Path]]) -> Path:
@@ -123,7 +127,7 @@ def _pattern(splits: dict[str, list[Path]]) -> Path:
     file = splits[split][0]
     if _NUMBERED.fullmatch(file.stem):
         return file.with_name(f"{split}-*{file.suffix}")
-    return file if len(splits[split]) == 1 else file.with_name(f"*{split}*{file.suffix}")
+    return file if len(splits[split]) == 1 else file.with_name(f"*{_word(file)}*{file.suffix}")
 
 
 def _check_complete(files: Sequence[Path]) -> None:

@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from itertools import groupby, takewhile
 from operator import attrgetter
 from pathlib import Path
@@ -18,6 +17,7 @@ from pyarrow import compute
 
 from labelsim.dataset.paths import expand, is_pattern
 from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources.entries import states
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
@@ -112,11 +112,9 @@ class WebDatasetSource:
     def state(self) -> str:
         """Return a digest of the shards' names, sizes and modification times; "missing" if there are none."""
         try:
-            shards = [(str(shard.relative_to(self._root)), shard.stat()) for shard in self._shards(Counter())]
+            return states((shard.relative_to(self._root), shard) for shard in self._shards(Counter()))
         except (OSError, LabelsimError):
             return "missing"
-        lines = (b"%s\0%d\0%d\0" % (os.fsencode(name), s.st_size, s.st_mtime_ns) for name, s in shards)
-        return blake2b(b"".join(lines), digest_size=16).hexdigest()
 
     @cached_property
     def _root(self) -> Path:
