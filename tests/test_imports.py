@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "torchvision", "timm", "matplotlib", "pandas"}
+HEAVY = {"torch", "torchvision", "timm", "matplotlib", "numba", "pandas"}
 STAGES = ["scan", "shard", "moments", "merge", "welch", "similarity", "neighbors", "report"]
 
 

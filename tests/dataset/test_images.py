@@ -68,16 +68,14 @@ READABLE = {
 def test_pixels_are_those_of_torchvisions_loader(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(READABLE[name])
-    image = decode(READABLE[name])
-    expected = pil_loader(path)
-    assert image.mode == "RGB"
-    assert image.size == expected.size
-    assert np.array_equal(np.asarray(image), np.asarray(expected))
+    pixels = decode(READABLE[name])
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, np.asarray(pil_loader(path)))
 
 
 def test_exif_orientation_is_not_applied():
     assert Image.open(io.BytesIO(exif_rotated())).getexif()[0x0112] == 6
-    assert decode(exif_rotated()).size == RGB.size
+    assert decode(exif_rotated()).shape == (9, 13, 3)
 
 
 def test_no_warning_escapes(tmp_path):
@@ -86,7 +84,7 @@ def test_no_warning_escapes(tmp_path):
     path.write_bytes(palette_with_transparency())
     with pytest.warns(UserWarning, match="Palette images with Transparency"):
         pil_loader(path)
-    assert decode(palette_with_transparency()).mode == "RGB"
+    assert decode(palette_with_transparency()).ndim == 3
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM", "JPEG2000"])
@@ -95,19 +93,19 @@ def test_16_bits_are_scaled_to_8(format):
     data = encode(Image.fromarray(values), format)
     assert Image.open(io.BytesIO(data)).mode in ("I;16", "I")
     expected = [[0, 0, 0, 1, 1], [2, 127, 254, 254, 255]]
-    assert np.array_equal(np.asarray(decode(data)), np.stack([expected] * 3, axis=-1))
+    assert np.array_equal(decode(data), np.stack([expected] * 3, axis=-1))
 
 
 def test_big_endian_16_bits_are_scaled_to_8():
     image = Image.frombytes("I;16B", (2, 1), np.array([257, 65535], ">u2").tobytes())
     data = encode(image, "TIFF")
     assert Image.open(io.BytesIO(data)).mode == "I;16B"
-    assert np.asarray(decode(data))[0, :, 0].tolist() == [1, 255]
+    assert decode(data)[0, :, 0].tolist() == [1, 255]
 
 
 def test_8_bits_written_with_16_stay_the_same():
     data = encode(Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257), "PNG")
-    assert np.array_equal(np.asarray(decode(data)), np.asarray(GREY.convert("RGB")))
+    assert np.array_equal(decode(data), np.asarray(GREY.convert("RGB")))
 
 
 REJECTED = {
@@ -156,7 +154,7 @@ def test_truncated_jpeg_says_so():
 
 def outcome(data: bytes) -> str:
     try:
-        return decode(data).mode
+        return str(decode(data).shape)
     except ImageError as error:
         return str(error)
 
@@ -169,7 +167,7 @@ def test_every_damage_is_rejected_or_decoded(name):
         damaged = bytearray(READABLE[name])
         damaged[position] ^= 1 << int(rng.integers(8))
         outcomes.add(outcome(bytes(damaged)))
-    assert "RGB" in outcomes
+    assert "(9, 13, 3)" in outcomes
     assert not any("0x" in text or "\n" in text for text in outcomes)
 
 
@@ -181,7 +179,7 @@ def test_decompression_bomb(monkeypatch):
     assert str(error.value) == "too large: Image size (117 pixels) exceeds limit of 100 pixels"
     # between the limit and twice the limit Pillow warns only: used
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert decode(data).size == (13, 9)
+    assert decode(data).shape == (9, 13, 3)
 
 
 def test_memory_error_of_the_decoder_passes_through(monkeypatch):
@@ -207,4 +205,4 @@ def test_ordinary_jpegs_are_decoded_to_pillows_pixels(subsampling, progressive):
             )
             assert _jpeg(file.getvalue()) is not None  # not left to Pillow, which would prove nothing
             expected = Image.open(file).convert("RGB")
-            np.testing.assert_array_equal(np.asarray(decode(file.getvalue())), np.asarray(expected))
+            np.testing.assert_array_equal(decode(file.getvalue()), np.asarray(expected))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
@@ -16,7 +17,7 @@ from labelsim.dataset.sources import digest, open_source
 from labelsim.errors import LabelsimError
 
 SHAPE = (3, 8, 8)
-TRANSFORM = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+OF_IMAGES = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 RGB = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8))
 
 
@@ -29,11 +30,15 @@ def encode(image: Image.Image, format: str) -> bytes:
 PNG, JPEG, CMYK = encode(RGB, "PNG"), encode(RGB, "JPEG"), encode(RGB.convert("CMYK"), "JPEG")
 
 
+def transformed(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    return OF_IMAGES(Image.fromarray(pixels))
+
+
 @pytest.fixture
 def dataset(tmp_path):
     """Make a function that gives the dataset of files written to a class folder."""
 
-    def make(files: dict[str, bytes], transform: Callable = TRANSFORM) -> Images:
+    def make(files: dict[str, bytes], transform: Callable = transformed) -> Images:
         folder = tmp_path / "class"
         folder.mkdir()
         for name, data in files.items():
@@ -55,7 +60,7 @@ def only(images: Images) -> tuple[torch.Tensor, str]:
 def test_images_are_transformed(dataset, tmp_path):
     pixels, reason = only(dataset({"a.png": JPEG}))
     assert reason == ""
-    assert torch.equal(pixels, TRANSFORM(pil_loader(tmp_path / "class" / "a.png")))
+    assert torch.equal(pixels, OF_IMAGES(pil_loader(tmp_path / "class" / "a.png")))
 
 
 def test_a_bad_file_leaves_the_rest_of_its_batch_unharmed(dataset, tmp_path):
@@ -70,15 +75,15 @@ def test_a_bad_file_leaves_the_rest_of_its_batch_unharmed(dataset, tmp_path):
     ((pixels, reasons),) = torch.utils.data.DataLoader(images, batch_size=4)
     assert list(reasons) == ["", "empty file", "", "cannot be read: No such file or directory"]
     for row, name in [(0, "1.png"), (2, "3.png")]:
-        assert torch.equal(pixels[row], TRANSFORM(pil_loader(tmp_path / "class" / name)))
+        assert torch.equal(pixels[row], OF_IMAGES(pil_loader(tmp_path / "class" / name)))
     assert not pixels[[1, 3]].any()
 
 
-def raises_value_error(image: Image.Image) -> torch.Tensor:
+def raises_value_error(pixels: NDArray[np.uint8]) -> torch.Tensor:
     raise ValueError(f"no such {object()}\nsecond line")
 
 
-def raises_without_message(image: Image.Image) -> torch.Tensor:
+def raises_without_message(pixels: NDArray[np.uint8]) -> torch.Tensor:
     raise RuntimeError
 
 
@@ -87,8 +92,8 @@ def raises_without_message(image: Image.Image) -> torch.Tensor:
     [
         (raises_value_error, "transform: no such <object object>"),
         (raises_without_message, "transform: RuntimeError"),
-        (lambda image: torch.zeros(3, 8, 9), "transform gave (3, 8, 9) where (3, 8, 8) was expected"),
-        (lambda image: image, "transform gave Image where a tensor was expected"),
+        (lambda pixels: torch.zeros(3, 8, 9), "transform gave (3, 8, 9) where (3, 8, 8) was expected"),
+        (Image.fromarray, "transform gave Image where a tensor was expected"),
     ],
 )
 def test_what_a_transform_does_wrong_is_a_reason(dataset, transform, reason):
@@ -99,14 +104,14 @@ def test_what_a_transform_does_wrong_is_a_reason(dataset, transform, reason):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.float16])
 def test_pixels_are_cast_to_float32(dataset, dtype):
-    pixels, reason = only(dataset({"a.png": PNG}, lambda image: torch.full(SHAPE, 3, dtype=dtype)))
+    pixels, reason = only(dataset({"a.png": PNG}, lambda pixels: torch.full(SHAPE, 3, dtype=dtype)))
     assert reason == ""
     assert torch.equal(pixels, torch.full(SHAPE, 3.0))
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_what_is_no_fault_of_the_image_passes_through(dataset, error):
-    def transform(image: Image.Image) -> torch.Tensor:
+    def transform(pixels: NDArray[np.uint8]) -> torch.Tensor:
         raise error
 
     with pytest.raises(error):

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from labelsim.dataset.images import ImageError, decode, first_line
@@ -37,7 +38,7 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
     rows : pyarrow.Table
         Samples.
     transform : callable
-        Turns an RGB image into a tensor.
+        Turns RGB pixels, (H, W, 3) uint8, into a tensor.
     shape : tuple of int
         Shape that the tensor must have.
     dtype : torch.dtype
@@ -48,7 +49,7 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
         self,
         source: Source,
         rows: pa.Table,
-        transform: Callable[[Image.Image], torch.Tensor],
+        transform: Callable[[NDArray[np.uint8]], torch.Tensor],
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -77,9 +78,9 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
             raise ImageError(f"{CHANGED}: {len(data)} bytes where there were {row['bytes']}")
         if (content := row.get("content")) is not None and content != digest(data):
             raise ImageError(f"{CHANGED}: other contents")
-        image = decode(data)
+        decoded = decode(data)
         try:
-            pixels = self.transform(image)
+            pixels = self.transform(decoded)
         except MemoryError:
             raise
         except Exception as error:

@@ -15,13 +15,12 @@ from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from labelsim.errors import LabelsimError
+from labelsim.network.pooling import mean, rectified_mean
 
 __all__ = ["Features", "Layer", "Probes"]
 
 At = Literal["convolution", "batch_norm", "activation"]
 Shape = tuple[int, ...]
-
-_CACHED = 1 << 20  # values, four megabytes of float32
 
 _NOT_ELEMENTWISE = {"GLU", "LogSoftmax", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin"}
 _TIMM_ACTIVATIONS = "timm.layers.activations"  # timm's own, told by where they are defined: timm is optional
@@ -81,7 +80,7 @@ class Probes:
     """Hooks in a network that take A(X) and h(X) out of its forward pass.
 
     A(X) is, for each channel of each layer, the mean over height and width of ReLU(output) (equations 2 and 3
-    of the paper), summed in float32, and inside the hook, so that no later in-place operation can change it.
+    of the paper), taken inside the hook, so that no later in-place operation can change it.
 
     Parameters
     ----------
@@ -206,7 +205,7 @@ class Probes:
             slot = self._slots.get((name, self._calls[name]))
             self._calls[name] += 1
             if slot is not None:
-                self._gaps[slot] = _rectified_mean(output) if self._rectify else _mean(output)
+                self._gaps[slot] = rectified_mean(output) if self._rectify else mean(output)
 
         return hook
 
@@ -225,19 +224,6 @@ class Probes:
                 f"the forward pass did not run {', '.join(wrong[:5])} as often as the dry run did: which "
                 "layers run must not depend on the image, and the probes must not be closed."
             )
-
-
-def _mean(maps: Tensor) -> Tensor:
-    return maps.mean(dim=(2, 3), dtype=torch.float32)
-
-
-def _rectified_mean(maps: Tensor) -> Tensor:
-    """Mean over height and width of ReLU(maps)."""
-    if maps.device.type != "cpu":
-        return _mean(maps.relu())
-    # A few images at a time: what is rectified is still in the processor's cache when it is summed.
-    images = max(1, _CACHED // max(1, maps[0].numel()))
-    return torch.cat([_mean(part.relu()) for part in maps.split(images)])
 
 
 def _first(args: tuple, kwargs: Mapping) -> object:

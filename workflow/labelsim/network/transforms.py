@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from labelsim.dataset.resampling import resize_part
+
 __all__ = ["Halves", "split"]
+
+Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
+
+_TRIED = [(320, 256), (333, 500), (600, 90), (50, 200)]  # width and height of the pictures on which halves are tried
 
 
 class Halves(NamedTuple):
@@ -19,14 +27,14 @@ class Halves(NamedTuple):
     Attributes
     ----------
     image : callable
-        PIL image (RGB) -> tensor (3, H, W) of `dtype`.
+        RGB pixels, (H, W, 3) uint8 -> tensor (3, H, W) of `dtype`.
     batch : callable
         Tensor (N, 3, H, W) of `dtype`, on any device -> float32, what the network takes.
     dtype : torch.dtype
         uint8 if the transform could be split, else float32, and `batch` leaves its input as it is.
     """
 
-    image: Callable[[Image.Image], Tensor]
+    image: Callable[[Pixels], Tensor]
     batch: Callable[[Tensor], Tensor]
     dtype: torch.dtype
 
@@ -36,31 +44,56 @@ def split(transform: Callable[[Image.Image], Tensor]) -> Halves:
 
     Bytes are a quarter of the data to hand from process to process and to a GPU, and are normalised there in one go.
     What can be split is torchvision's preset of its weights, and a ``Compose`` that ends with ``ToTensor`` and
-    ``Normalize``, as timm makes it. The halves are tried: they are used only if they give what the whole gives, bit
-    for bit.
+    ``Normalize``, as timm makes it. Of an image that is resized and cropped, only what the crop keeps is computed.
+    The halves are tried: they are used only if they give what the whole gives, bit for bit.
 
     Parameters
     ----------
     transform : callable
         PIL image (RGB) -> float tensor (3, H, W).
     """
-    whole = Halves(lambda image: transform(image).to(torch.float32), lambda batch: batch, torch.float32)
-    halves = _halves(transform)
-    return halves if halves is not None and _same(transform, halves) else whole
+    whole = Halves(
+        lambda pixels: transform(Image.fromarray(pixels)).to(torch.float32), lambda batch: batch, torch.float32
+    )
+    return next((halves for halves in _halves(transform) if _same(transform, halves)), whole)
 
 
-def _halves(transform: Any) -> Halves | None:
+def _halves(transform: Any) -> Iterator[Halves]:
+    """Ways to split a transform that may give the same, the fastest first."""
     kind = type(transform).__name__
     if kind == "ImageClassification":
-        return _bytes(lambda image: _resized(transform, image), transform.mean, transform.std)
-    if kind == "Compose" and len(steps := list(transform.transforms)) > 2:
-        *geometry, to_tensor, normalize = steps
-        if type(to_tensor).__name__ in ("ToTensor", "MaybeToTensor") and type(normalize).__name__ == "Normalize":
-            return _bytes(lambda image: _composed(geometry, image), normalize.mean, normalize.std)
-    return None
+        normalize = transform.mean, transform.std
+        yield _bytes(partial(_part, transform.resize_size, transform.crop_size, transform.interpolation), *normalize)
+        yield _bytes(_of_images(partial(_preset, transform)), *normalize)
+    elif kind == "Compose" and len(steps := list(transform.transforms)) > 2:
+        *geometry, to_tensor, last = steps
+        if type(to_tensor).__name__ in ("ToTensor", "MaybeToTensor") and type(last).__name__ == "Normalize":
+            normalize = last.mean, last.std
+            if [type(step).__name__ for step in geometry] == ["Resize", "CenterCrop"]:
+                resize, crop = geometry
+                yield _bytes(partial(_part, resize.size, crop.size, resize.interpolation), *normalize)
+            yield _bytes(_of_images(partial(_composed, geometry)), *normalize)
 
 
-def _resized(preset: Any, image: Image.Image) -> Image.Image:
+def _part(size: Any, crop: Any, interpolation: Any, pixels: Pixels) -> Pixels:
+    """Resize the shorter side to `size` and crop the middle, as torchvision does: of the result, the crop alone."""
+    high, wide = pixels.shape[:2]
+    short = min(high, wide)
+    target = size if isinstance(size, int) else _only(size)
+    resized = [target if side == short else int(target * side / short) for side in (wide, high)]
+    width, height = (crop, crop) if isinstance(crop, int) else (crop[-1], crop[0])
+    left, top = (round((side - part) / 2) for side, part in zip(resized, (width, height), strict=True))
+    if min(left, top) < 0:
+        raise ValueError("the crop is larger than the image")
+    return resize_part(pixels, (resized[0], resized[1]), (left, top, width, height), interpolation.value)
+
+
+def _only(values: Sequence[int]) -> int:
+    (value,) = values
+    return value
+
+
+def _preset(preset: Any, image: Image.Image) -> Image.Image:
     from torchvision.transforms import functional
 
     size, how = preset.resize_size, {"interpolation": preset.interpolation, "antialias": preset.antialias}
@@ -73,11 +106,15 @@ def _composed(steps: Sequence[Callable[[Any], Any]], image: Image.Image) -> Imag
     return image
 
 
-def _bytes(geometry: Callable[[Image.Image], Image.Image], mean: Any, std: Any) -> Halves:
+def _of_images(geometry: Callable[[Image.Image], Image.Image]) -> Callable[[Pixels], Pixels]:
+    return lambda pixels: np.array(geometry(Image.fromarray(pixels)))
+
+
+def _bytes(geometry: Callable[[Pixels], Pixels], mean: Any, std: Any) -> Halves:
     centre, spread = (torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, std))
 
-    def image(picture: Image.Image) -> Tensor:
-        return torch.from_numpy(np.array(geometry(picture))).permute(2, 0, 1)
+    def image(pixels: Pixels) -> Tensor:
+        return torch.from_numpy(geometry(pixels)).permute(2, 0, 1)
 
     def batch(pixels: Tensor) -> Tensor:
         # the reference's operations in their order, so that every bit is the same
@@ -87,10 +124,12 @@ def _bytes(geometry: Callable[[Image.Image], Image.Image], mean: Any, std: Any) 
 
 
 def _same(transform: Callable[[Image.Image], Tensor], halves: Halves) -> bool:
-    """Whether the halves give what the whole gives, for a picture of every value."""
-    noise = np.random.default_rng(0).integers(0, 256, (256, 320, 3), np.uint8)
-    picture = Image.fromarray(noise)
-    try:
-        return torch.equal(transform(picture), halves.batch(halves.image(picture).unsqueeze(0)).squeeze(0))
-    except Exception:  # whatever it is that looks like a transform and is none
-        return False
+    """Whether the halves give what the whole gives, for pictures of every value."""
+    for width, height in _TRIED:
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        try:
+            if not torch.equal(transform(Image.fromarray(noise)), halves.batch(halves.image(noise)[None])[0]):
+                return False
+        except Exception:  # whatever it is that looks like a transform and is none
+            return False
+    return True

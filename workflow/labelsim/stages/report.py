@@ -126,7 +126,7 @@ class _Examples:
             table = read_table(self._folder / f"{shard['name']}.parquet")
             for row in choose(table.filter(field("class_id") == class_id), _TRIES).to_pylist():
                 try:
-                    return decode(self._source.read(row))
+                    return Image.fromarray(decode(self._source.read(row)))
                 except (ImageError, OSError):
                     continue
         logger.warning("No image of class %s can be drawn", class_id)

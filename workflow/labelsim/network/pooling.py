@@ -1,0 +1,89 @@
+"""Global average pooling: the mean over height and width of each channel, with or without ReLU before it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labelsim.compiled import compiled
+
+__all__ = ["mean", "rectified_mean"]
+
+_POOL = ThreadPoolExecutor(thread_name_prefix="pooling")  # its threads begin with the first maps
+_PLACES = 64  # summed in float32, before the sums are added up in float64
+
+
+def mean(maps: Tensor) -> Tensor:
+    """Mean over height and width.
+
+    Parameters
+    ----------
+    maps : (N, C, H, W) tensor
+        Any floating-point dtype.
+
+    Returns
+    -------
+    (N, C) float32 tensor
+    """
+    return maps.mean(dim=(2, 3), dtype=torch.float32)
+
+
+def rectified_mean(maps: Tensor) -> Tensor:
+    """Mean over height and width of ReLU(maps); equations 2 and 3 of the paper.
+
+    Parameters
+    ----------
+    maps : (N, C, H, W) tensor
+        Any floating-point dtype. Maps of float32 on the CPU in channels-last order are read once, and nothing is
+        written on the way; all others are rectified first.
+
+    Returns
+    -------
+    (N, C) float32 tensor
+    """
+    if (
+        maps.device.type == "cpu"
+        and maps.dtype == torch.float32
+        and maps.is_contiguous(memory_format=torch.channels_last)
+    ):
+        return _read_once(maps)
+    return mean(maps.relu())
+
+
+def _read_once(maps: Tensor) -> Tensor:
+    images = len(maps)
+    values = maps.detach().permute(0, 2, 3, 1).flatten(1, 2).numpy()
+    means = np.empty((images, maps.shape[1]), np.float32)
+    threads = min(images, torch.get_num_threads())
+    bounds = [images * part // threads for part in range(threads + 1)]
+    first, *others = [(values, means, bounds[part], bounds[part + 1]) for part in range(threads)]
+    running = [_POOL.submit(_rectified_means, *part) for part in others]
+    _rectified_means(*first)
+    for part in running:
+        part.result()
+    return torch.from_numpy(means)
+
+
+@compiled
+def _rectified_means(values: NDArray[np.float32], means: NDArray[np.float32], start: int, stop: int) -> None:
+    """Put the means of images `start` to `stop`, (N, places, channels), into `means`, (N, channels)."""
+    places, channels = values.shape[1:]
+    sums = np.empty(channels, np.float32)
+    totals = np.empty(channels, np.float64)
+    zero = np.float32(0)
+    for image in range(start, stop):
+        totals[:] = 0
+        for first in range(0, places, _PLACES):
+            sums[:] = 0
+            for place in range(first, min(first + _PLACES, places)):
+                for channel in range(channels):
+                    value = values[image, place, channel]
+                    sums[channel] += zero if value < zero else value  # NaN stays NaN, as with ReLU
+            for channel in range(channels):
+                totals[channel] += sums[channel]
+        for channel in range(channels):
+            means[image, channel] = totals[channel] / places
