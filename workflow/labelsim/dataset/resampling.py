@@ -14,6 +14,7 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 """What can be resized by."""
 
 _BITS = 22  # of a weight, after the point
+_HALF = 1 << (_BITS - 1)  # what is added to round
 
 
 def resize_part(
@@ -111,20 +112,20 @@ def _resize(
     for row in range(bottom - top):
         line = pixels[top + row]
         for x in range(width):
-            red = green = blue = np.int32(1 << (_BITS - 1))  # a half, to round
+            red = green = blue = _HALF
             start = column_starts[x]
             for i in range(column_lengths[x]):
                 weight = column_weights[x, i]
-                red = np.int32(red + line[start + i, 0] * weight)
-                green = np.int32(green + line[start + i, 1] * weight)
-                blue = np.int32(blue + line[start + i, 2] * weight)
+                red += line[start + i, 0] * weight
+                green += line[start + i, 1] * weight
+                blue += line[start + i, 2] * weight
             narrow[row, 3 * x] = _byte(red)
             narrow[row, 3 * x + 1] = _byte(green)
             narrow[row, 3 * x + 2] = _byte(blue)
     result = np.empty((height, 3 * width), np.uint8)
     sums = np.empty(3 * width, np.int32)
     for y in range(height):
-        sums[:] = 1 << (_BITS - 1)
+        sums[:] = _HALF
         for i in range(row_lengths[y]):
             weight = row_weights[y, i]
             line = narrow[row_starts[y] - top + i]
@@ -136,5 +137,5 @@ def _resize(
 
 
 @compiled
-def _byte(weighted: np.int32) -> int:
-    return int(min(max(weighted >> _BITS, 0), 255))
+def _byte(weighted: int) -> int:
+    return min(max(weighted >> _BITS, 0), 255)
