@@ -23,7 +23,7 @@ from labelsim.stages.moments import FOLDS, moments
 from labelsim.stages.neighbors import neighbor_tables
 from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
-from labelsim.statistics.moments import of_groups
+from labelsim.statistics.group_moments import of_groups
 from labelsim.statistics.welch import welch
 from labelsim.store import Array, Writer, blocks, load, open_store
 

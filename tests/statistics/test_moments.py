@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from labelsim.statistics.moments import Moments, empty, merge, of_groups, rest, total
+from labelsim.statistics.group_moments import of_groups
+from labelsim.statistics.moments import Moments, empty, merge, rest, total
 
 # Sums of a few hundred float64 in another order differ by some 1e-14 of the largest term; squares by as much.
 RTOL = 1e-10
@@ -41,6 +42,22 @@ def samples_and_groups(n_groups):
 def test_of_groups_equals_numpy(data):
     samples, groups = data
     assert_close(of_groups(samples, groups, 4), plain(samples, groups, 4), scale=1e6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["rows", "columns", "every other row"])
+def test_samples_of_many_channels_in_any_layout(dtype, layout):
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(50, 2500)).astype(dtype)
+    samples = {"rows": samples, "columns": np.asfortranarray(samples), "every other row": samples[::2]}[layout]
+    groups = rng.integers(0, 6, len(samples))
+    assert_close(of_groups(samples, groups, 6), plain(samples, groups, 6))
+
+
+@pytest.mark.parametrize("groups", [[0, 3], [-1, 0], [0], [0, 0, 0]])
+def test_groups_that_do_not_fit_are_refused(groups):
+    with pytest.raises(ValueError, match="2 samples need as many groups, each from 0 to 2"):
+        of_groups(np.ones((2, 4)), groups, 3)
 
 
 @settings(max_examples=200)

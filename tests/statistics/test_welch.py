@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelsim.statistics.moments import of_groups
+from labelsim.statistics.group_moments import of_groups
 from labelsim.statistics.welch import usable_channels, welch
 
 # Both sides compute in float64 from the same numbers; what remains is the rounding of some thousand additions.

@@ -17,7 +17,8 @@ from labelsim.documents import read_document
 from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, put_moments
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits
-from labelsim.statistics.moments import Moments, empty, merge, of_groups
+from labelsim.statistics.group_moments import of_groups
+from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.store import Writer, blocks, load, open_store
 
 if TYPE_CHECKING:

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-__all__ = ["Moments", "empty", "merge", "of_groups", "rest", "total"]
-
-_BLOCK = 2**15  # values of a group that are worked on at a time: 256 KiB
-_NARROWEST = 64  # channels: fewer would read a cache line for a part of it
+__all__ = ["Moments", "empty", "merge", "rest", "total"]
 
 
 @dataclass(frozen=True)
@@ -55,56 +52,6 @@ def empty(shape: tuple[int, ...], dimension: int) -> Moments:
     """Moments of groups without samples: `shape` groups of vectors of length `dimension`."""
     zeros = np.zeros((*shape, dimension))
     return Moments(np.zeros(shape, dtype=np.int64), zeros, zeros.copy())
-
-
-def of_groups(samples: ArrayLike, groups: ArrayLike, n_groups: int) -> Moments:
-    """Moments of samples by group.
-
-    Parameters
-    ----------
-    samples : (N, D) any float
-        One row a sample; summed in float64.
-    groups : (N,) int
-        The group of each row, 0 to `n_groups` - 1.
-    n_groups : int
-        Number of groups.
-
-    Returns
-    -------
-    Moments
-        Of `n_groups` groups.
-
-    Notes
-    -----
-    Two passes, and the mean is taken of the differences to the group's first sample: a channel
-    that is constant within a group comes out with exactly that mean and an `m2` of exactly 0.
-    A group is taken some channels at a time, so that both passes find them in the processor's cache.
-    """
-    samples, groups = np.asarray(samples), np.asarray(groups)
-    result = empty((n_groups,), samples.shape[1])
-    order = np.argsort(groups, kind="stable")
-    present, starts = np.unique(groups[order], return_index=True)
-    # Of no samples NumPy's split makes one empty part.
-    for group, rows in zip(present, np.split(order, starts[1:]), strict=False):
-        result.count[group] = len(rows)
-        width = max(_NARROWEST, _BLOCK // len(rows))
-        for start in range(0, samples.shape[1], width):
-            part = slice(start, start + width)
-            values = samples[rows, part].astype(np.float64)
-            first = values[0].copy()
-            values -= first
-            shift = _sum(values) / len(rows)
-            values -= shift
-            np.square(values, out=values)
-            result.mean[group, part] = first + shift
-            result.m2[group, part] = _sum(values)
-    return result
-
-
-def _sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum over the rows; unlike with `sum`, a column's does not depend on how many columns there are."""
-    total: NDArray[np.float64] = np.add.reduceat(values, [0], axis=0)[0]
-    return total
 
 
 def merge(a: Moments, b: Moments) -> Moments:
