@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Array", "Writer", "attributes", "blocks", "load", "open_store", "verify"]
 
 _ROOT = "zarr.json"
+# Features, what takes the space, are stored small. Moments hardly shrink: their mantissas are as good as random.
+_SMALL: dict[str, Any] = {"cname": "zstd", "shuffle": "shuffle"}
+_COMPRESSION: dict[str, dict[str, Any]] = {"float64": {"cname": "lz4", "shuffle": "bitshuffle"}}
 _UNREADABLE = (ValueError, OSError, RuntimeError)  # what Zarr and its codecs raise for a damaged chunk
 
 
@@ -222,7 +225,7 @@ class Writer:
                 dtype=str if spec.dtype == "str" else spec.dtype,
                 dimension_names=spec.dims,
                 fill_value=float("nan") if floating else None,
-                compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
+                compressors=[BloscCodec(clevel=1, **_COMPRESSION.get(spec.dtype, _SMALL)), Crc32cCodec()],
                 zarr_format=3,
             )
 

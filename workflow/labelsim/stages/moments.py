@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ __all__ = ["FOLDS", "moments"]
 logger = logging.getLogger(__name__)
 
 FOLDS = 8
+_AHEAD = 2  # chunks of features that are read while one is worked on
 
 
 def moments(features: Path, network: Path, class_ids: Path | None, classes: str, output: Path) -> None:
@@ -64,27 +66,32 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     # Rows are sorted by class: moments are held of the classes whose rows are being read, a block of the store or two.
     last = {int(block): row for row, block in enumerate(member // CLASSES_PER_CHUNK)}
     held: dict[int, dict[str, Moments]] = {}
-    for part, values in _chunks(dataset):
-        # The row of an image that could not be used is NaN in every array.
-        used = ~np.isnan(values["hidden"]).any(axis=1)
-        for block in np.unique(member[part] // CLASSES_PER_CHUNK).tolist():
-            first = block * CLASSES_PER_CHUNK
-            size = min(CLASSES_PER_CHUNK, len(present) - first)
-            if block not in held:
-                held[block] = {name: empty((FOLDS * size,), width) for name, width in widths.items()}
-            rows = np.flatnonzero(used & (member[part] // CLASSES_PER_CHUNK == block))
-            groups = fold[part][rows].astype(np.int64) * size + member[part][rows] - first
-            for name, moment in held[block].items():
-                _add(moment, values[name], rows, groups)
-            if last[block] < part.stop:
-                by_fold = {name: _by_fold(moment) for name, moment in held.pop(block).items()}
-                count[:, first : first + size] = by_fold["gap"].count
-                for name, moment in by_fold.items():
-                    put_moments(writer, name, first, moment)
-        classes_used = member[part][used]
-        for name, k in TOP.items():
-            hit = hits(values["logits"][used], expected[classes_used], k)
-            right[name] += np.bincount(classes_used[hit], minlength=len(present))
+    writing: Future[None] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for part, values in _chunks(dataset):
+            # The row of an image that could not be used is NaN in every array.
+            used = ~np.isnan(values["hidden"]).any(axis=1)
+            for block in np.unique(member[part] // CLASSES_PER_CHUNK).tolist():
+                first = block * CLASSES_PER_CHUNK
+                size = min(CLASSES_PER_CHUNK, len(present) - first)
+                if block not in held:
+                    held[block] = {name: empty((FOLDS * size,), width) for name, width in widths.items()}
+                rows = np.flatnonzero(used & (member[part] // CLASSES_PER_CHUNK == block))
+                groups = fold[part][rows].astype(np.int64) * size + member[part][rows] - first
+                for name, moment in held[block].items():
+                    _add(moment, values[name], rows, groups)
+                if last[block] < part.stop:
+                    by_fold = {name: _by_fold(moment) for name, moment in held.pop(block).items()}
+                    count[:, first : first + size] = by_fold["gap"].count
+                    if writing is not None:
+                        writing.result()  # at most one block waits while the next is summed
+                    writing = pool.submit(_put, writer, first, by_fold)
+            classes_used = member[part][used]
+            for name, k in TOP.items():
+                hit = hits(values["logits"][used], expected[classes_used], k)
+                right[name] += np.bincount(classes_used[hit], minlength=len(present))
+        if writing is not None:
+            writing.result()
     if (empty_rows := len(fold) - count.sum()) != dataset.attrs["rejected"]:
         raise damaged(features, f"{empty_rows} of its rows are empty, but {dataset.attrs['rejected']} were rejected")
     writer.put_whole("count", count)
@@ -98,18 +105,19 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
 
 
 def _chunks(dataset: xarray.Dataset) -> Iterator[tuple[slice, dict[str, NDArray[np.floating]]]]:
-    """The features' chunks of rows; the next is read while one is worked on."""
+    """The features' chunks of rows; the next ones are read while one is worked on."""
     size, chunk = dataset.sizes["sample"], dataset["gap"].encoding["chunks"][0]
 
     def read(part: slice) -> dict[str, NDArray[np.floating]]:
         return {name: load(dataset, name, sample=part) for name in ("gap", "hidden", "logits")}
 
-    with ThreadPoolExecutor(1) as reader:
-        following: Future[dict[str, NDArray[np.floating]]] | None = None
-        for part in blocks(size, chunk):
-            values = following.result() if following is not None else read(part)
-            ahead = slice(part.stop, min(part.stop + chunk, size))
-            following = reader.submit(read, ahead) if ahead.start < size else None
+    parts = list(blocks(size, chunk))
+    with ThreadPoolExecutor(_AHEAD) as readers:
+        following = deque(readers.submit(read, part) for part in parts[:_AHEAD])
+        for i, part in enumerate(parts):
+            values = following.popleft().result()
+            if i + _AHEAD < len(parts):
+                following.append(readers.submit(read, parts[i + _AHEAD]))
             yield part, values
 
 
@@ -118,8 +126,14 @@ def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64
     present, member = np.unique(groups, return_inverse=True)
     found = of_groups(samples if len(rows) == len(samples) else samples[rows], member, len(present))
     begun = moments.count[present] > 0
-    moments.put(present[~begun], found.at(~begun))
-    moments.put(present[begun], merge(moments.at(present[begun]), found.at(begun)))
+    merged = merge(moments.at(present[begun]), found.at(begun))
+    moments.put(present, found)
+    moments.put(present[begun], merged)
+
+
+def _put(writer: Writer, first: int, moments: Mapping[str, Moments]) -> None:
+    for name, moment in moments.items():
+        put_moments(writer, name, first, moment)
 
 
 def _by_fold(moments: Moments) -> Moments:
