@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,14 +64,16 @@ def main() -> None:
         config = _config(images, options)
         files = _prepare(folder, config)
         with claimed(options.device) as device:
-            bare, costs, front_end, stage = [], [], [], []
+            bare, costs, front_end, stage, starting = [], [], [], [], []
             for number in range(REPEATS):
                 one, other = _forward(config, device, options.precision)
                 bare.append(one)
                 costs.append(other)
                 front_end.append(_front_end(config, files["shard"], options, device))
-                stage.append(_stage(folder / str(number), config, files, options.threads))
-    _write(options, device.type, bare, costs, front_end, stage)
+                rate, start = _stage(folder / str(number), config, files, options.threads)
+                stage.append(rate)
+                starting.append(start)
+    _write(options, device.type, bare, costs, front_end, stage, _imports() + median(starting))
 
 
 def _options() -> argparse.Namespace:
@@ -165,13 +169,19 @@ def _front_end(config: dict[str, Any], shard: Path, options: argparse.Namespace,
     return len(rows) / (time.perf_counter() - started)
 
 
-def _stage(folder: Path, config: dict[str, Any], files: dict[str, Path], threads: int) -> float:
-    """Images a second of the stage, without its start."""
+def _stage(folder: Path, config: dict[str, Any], files: dict[str, Path], threads: int) -> tuple[float, float]:
+    """Images a second of the stage, without its start, and the seconds of its start, without imports."""
     folder.mkdir()
     stats = folder / "stats.json"
     extract(files["shard"], files["network"], folder / "x.zarr", folder / "r.parquet", stats, config, "", threads)
     figures = read_document(stats)
-    return figures["images"] / (figures["seconds"] - figures["seconds_starting"])
+    return figures["images"] / (figures["seconds"] - figures["seconds_starting"]), figures["seconds_starting"]
+
+
+def _imports() -> float:
+    """Seconds from the start of a process to the first line of the stage."""
+    command = [sys.executable, "-c", "import labelsim.stages.extract, torchvision.models"]
+    return median(results.seconds(lambda: subprocess.run(command, check=True)) for _ in range(3))
 
 
 def _write(
@@ -181,6 +191,7 @@ def _write(
     costs: list[float],
     front_end: list[float],
     stage: list[float],
+    start: float,
 ) -> None:
     if kind == "cuda":
         ideal = [min(pair) for pair in zip(bare, front_end, strict=True)]
@@ -188,6 +199,8 @@ def _write(
         ideal = [1 / (1 / a + 1 / b) for a, b in zip(bare, front_end, strict=True)]
     name = f"{options.network}, {options.precision}"
     efficiency, cost = GOALS[kind]
+    default = load({"run": "x", "dataset": {"source": "x"}})["extract"]["images_per_shard"]
+    computing = default / median(stage)
     of = results.Result.of
     results.write(
         f"extraction-{options.network}-{options.precision}",
@@ -197,6 +210,8 @@ def _write(
             of(f"{name}: stage", median(stage), "images/s"),
             of(f"{name}: stage against ideal", results.ratio(stage, ideal), "x", efficiency),
             of(f"{name}: a pass with probes against one without", median(costs), "x", cost),
+            of(f"{name}: start of a job, without Snakemake's", start, "s"),
+            of(f"{name}: its share of a job of {default:,} images", start / (start + computing), "x", "<= 0.05"),
         ],
         kind,
     )

@@ -39,7 +39,7 @@ def walk(folder: Path) -> None:
 
 def stages(folder: Path) -> None:
     """Scan and shard, as the workflow does."""
-    config = load({"run": "x", "dataset": {"source": str(folder / "train")}})
+    config = load({"run": "x", "dataset": {"source": str(folder / "train")}, "extract": {"images_per_shard": 16_384}})
     scan(config["dataset"], folder / "manifest.parquet")
     index = folder / "shards" / "index.json"
     shard(folder / "manifest.parquet", config["extract"]["images_per_shard"], "auto", index, folder / "classes.json")

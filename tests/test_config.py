@@ -24,7 +24,7 @@ DEFAULTS = {
     "model": {"name": "resnet34", "weights": "IMAGENET1K_V1", "classes": "auto", "transform": "auto"},
     "probe": {"layers": ["*"], "at": "convolution", "head": "auto"},
     "extract": {
-        "images_per_shard": 16384,
+        "images_per_shard": 300000,
         "batch_size": "auto",
         "device": "auto",
         "precision": "float32",
