@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import toy
 from PIL import Image
@@ -7,9 +8,11 @@ from pyarrow import Table
 
 from labelsim.config import load
 from labelsim.errors import LabelsimError
-from labelsim.stages.report import draw_class
+from labelsim.figures import MAX_CLUSTERED
+from labelsim.stages.report import draw_class, draw_heatmap
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
+from labelsim.store import Array, Writer
 from labelsim.tables import write_table
 
 
@@ -59,3 +62,18 @@ def test_a_class_without_neighbors_is_drawn(draw):
 def test_unknown_class(draw):
     with pytest.raises(LabelsimError, match="no class is called 'oul'; did you mean: owl"):
         draw("oul")
+
+
+def test_too_many_classes_for_a_heat_map_are_told_in_the_picture(tmp_path, caplog):
+    classes = MAX_CLUSTERED + 1
+    arrays = {"hidden": Array(("class", "neighbor"), (classes, classes), "float32", (1000, classes))}
+    writer = Writer(tmp_path / "similarity.zarr", arrays, "")
+    writer.put_whole("hidden", np.zeros((classes, classes), np.float32))
+    writer.commit({})
+    with caplog.at_level("INFO"):
+        draw_heatmap(tmp_path / "similarity.zarr", "hidden", tmp_path / "figure.png")
+    assert "5,001 classes are too many" in caplog.text
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) >= 50
+        assert np.ptp(np.asarray(image.convert("L"))) > 0  # something stands there
