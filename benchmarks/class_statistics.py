@@ -40,7 +40,7 @@ def against_others() -> list[results.Result]:
     features = rng.random((CLASSES, CHANNELS), dtype=np.float32)[classes]
     features += np.abs(rng.standard_normal(features.shape, dtype=np.float32))
     ours = welch(of_groups(features, classes, CLASSES)).t  # once beforehand, as imports are not timed either
-    seconds = median(results.seconds(lambda: welch(of_groups(features, classes, CLASSES))) for _ in range(REPEATS))
+    seconds = median(results.seconds(lambda: welch(of_groups(features, classes, CLASSES))) for _ in range(5 * REPEATS))
     found = [results.Result.of(f"t of {CLASSES} classes, {CHANNELS:,} channels, {IMAGES:,} images", seconds, "s")]
     wide = features.astype(np.float64)  # as SciPy would compute in float32
     theirs: dict[int, NDArray[np.float64]] = {}

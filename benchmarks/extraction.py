@@ -46,8 +46,8 @@ from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 from labelsim.tables import read_table
 
-REPEATS = 5
-ROUNDS = 3  # of the forward passes, in each repeat
+REPEATS = 4
+ROUNDS = 4  # of the forward passes, in each repeat
 GOALS = {  # by kind of device: efficiency, and how long a pass with probes may take, against one without
     "cpu": (">= 0.95", "<= 1.03"),
     "cuda": (">= 0.9", "<= 1.05"),
@@ -79,7 +79,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="class folders of photographs; generated ones without it")
-    parser.add_argument("--count", type=int, default=512, help="how many to generate")
+    parser.add_argument("--count", type=int, default=384, help="how many to generate")
     parser.add_argument("--network", default="resnet34")
     parser.add_argument("--weights", default=None, help="random ones without it: they take as long")
     parser.add_argument("--device", default="auto")
