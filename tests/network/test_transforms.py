@@ -4,7 +4,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from timm.data import create_transform
-from torchvision import models
+from torchvision import models, transforms
 from torchvision.transforms import v2
 
 from labelsim.network.transforms import split
@@ -44,6 +44,16 @@ def test_halves_of_timms_transforms_give_what_the_whole_gives(options):
     for size in SIZES:
         whole = transform(picture(size))
         assert torch.equal(halves.batch(halves.image(noise(size)).unsqueeze(0)).squeeze(0), whole)
+
+
+@pytest.mark.parametrize("max_size", [None, 300, 3000])
+@pytest.mark.parametrize("size", [*SIZES, (4000, 80)])
+def test_halves_of_a_composed_transform_give_what_the_whole_gives(max_size, size):
+    steps = [transforms.Resize(256, max_size=max_size), transforms.CenterCrop(224), transforms.ToTensor()]
+    transform = transforms.Compose([*steps, transforms.Normalize([0.5] * 3, [0.25] * 3)])
+    halves = split(transform)
+    assert halves.dtype == torch.uint8
+    assert torch.equal(halves.batch(halves.image(noise(size))[None])[0], transform(picture(size)))
 
 
 def test_the_images_bytes_are_left_as_they_are():

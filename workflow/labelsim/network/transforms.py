@@ -69,7 +69,7 @@ def _halves(transform: Any) -> Iterator[Halves]:
         *geometry, to_tensor, last = steps
         if type(to_tensor).__name__ in ("ToTensor", "MaybeToTensor") and type(last).__name__ == "Normalize":
             normalize = last.mean, last.std
-            if [type(step).__name__ for step in geometry] == ["Resize", "CenterCrop"]:
+            if [type(step).__name__ for step in geometry] == ["Resize", "CenterCrop"] and geometry[0].max_size is None:
                 resize, crop = geometry
                 yield _bytes(partial(_part, resize.size, crop.size, resize.interpolation), *normalize)
             yield _bytes(_of_images(partial(_composed, geometry)), *normalize)
