@@ -9,10 +9,11 @@ from labelsim.errors import LabelsimError
 from labelsim.log import job_log
 
 JOB = """
-import logging, sys, warnings
+import logging, signal, sys, warnings
 from labelsim.errors import LabelsimError
 from labelsim.log import job_log
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
 with job_log(sys.argv[1]):
     logging.getLogger("labelsim.stages.scan").info("3 images é")
     logging.getLogger("another").info("not of labelsim")
