@@ -46,7 +46,7 @@ from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 from labelsim.tables import read_table
 
-REPEATS = 4
+REPEATS = 3
 ROUNDS = 4  # of the forward passes, in each repeat
 GOALS = {  # by kind of device: efficiency, and how long a pass with probes may take, against one without
     "cpu": (">= 0.95", "<= 1.03"),
