@@ -79,7 +79,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="class folders of photographs; generated ones without it")
-    parser.add_argument("--count", type=int, default=384, help="how many to generate")
+    parser.add_argument("--count", type=int, default=768, help="how many to generate")
     parser.add_argument("--network", default="resnet34")
     parser.add_argument("--weights", default=None, help="random ones without it: they take as long")
     parser.add_argument("--device", default="auto")

@@ -18,12 +18,13 @@ from matplotlib import pyplot as plt
 
 IMAGES, CLASSES, SHARD = 512, 50, 512
 STEPS = (1, 4, 16)
+BETWEEN = 4  # the images with which classes grow
 
 
 def main() -> None:
     """Measure, write and draw."""
     by_images = {step: measure(step * IMAGES, CLASSES) for step in STEPS}
-    by_classes = {step: measure(STEPS[-1] * IMAGES, step * CLASSES) for step in (4,)} | {1: by_images[STEPS[-1]]}
+    by_classes = {1: by_images[BETWEEN], 4: measure(BETWEEN * IMAGES, 4 * CLASSES)}
     found = []
     for what, steps in (("images", by_images), ("classes", by_classes)):
         for step, stages in sorted(steps.items()):
@@ -52,7 +53,7 @@ def measure(images: int, classes: int) -> dict[str, tuple[float, float]]:
 def draw(by_images: dict[int, dict], by_classes: dict[int, dict]) -> None:
     """Draw time and memory against both."""
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex="col", sharey="row", layout="constrained")
-    columns = (("images", IMAGES, by_images), (f"classes, with {STEPS[-1] * IMAGES:,} images", CLASSES, by_classes))
+    columns = (("images", IMAGES, by_images), (f"classes, with {BETWEEN * IMAGES:,} images", CLASSES, by_classes))
     for column, (what, unit, steps) in enumerate(columns):
         for stage in pipeline.STAGES:
             points = [(step * unit, *stages[stage]) for step, stages in sorted(steps.items())]
