@@ -47,7 +47,7 @@ from labelsim.stages.shard import shard
 from labelsim.tables import read_table
 
 REPEATS = 3
-ROUNDS = 4  # of the forward passes, in each repeat
+ROUNDS = 6  # of the forward passes, in each repeat
 GOALS = {  # by kind of device: efficiency, and how long a pass with probes may take, against one without
     "cpu": (">= 0.95", "<= 1.03"),
     "cuda": (">= 0.9", "<= 1.05"),

@@ -67,21 +67,27 @@ def _sum(
         start, stop = stop, stop + count[group]
         if start == stop:
             continue
+        # Two rows at a time: sums are read and written half as often. Of an odd number the first, whose difference is 0,
+        # is left out.
+        odd = (stop - start) % 2
         for channel in range(0, samples.shape[1], _CHANNELS):
             width = min(_CHANNELS, samples.shape[1] - channel)
             row = samples[order[start], channel : channel + width]
             for c in range(width):
-                first[c], shift[c], square[c] = row[c], 0.0, 0.0
-            for i in range(start, stop):
+                first[c], shift[c] = row[c], 0.0
+            for i in range(start + odd, stop, 2):
                 row = samples[order[i], channel : channel + width]
+                other = samples[order[i + 1], channel : channel + width]
                 for c in range(width):
-                    shift[c] += row[c] - first[c]
+                    shift[c] += (row[c] - first[c]) + (other[c] - first[c])
             for c in range(width):
                 shift[c] /= stop - start
-            for i in range(start, stop):
+                square[c] = odd * shift[c] ** 2
+            for i in range(start + odd, stop, 2):
                 row = samples[order[i], channel : channel + width]
+                other = samples[order[i + 1], channel : channel + width]
                 for c in range(width):
-                    square[c] += ((row[c] - first[c]) - shift[c]) ** 2
+                    square[c] += ((row[c] - first[c]) - shift[c]) ** 2 + ((other[c] - first[c]) - shift[c]) ** 2
             for c in range(width):
                 means[group, channel + c] = first[c] + shift[c]
                 m2s[group, channel + c] = square[c]

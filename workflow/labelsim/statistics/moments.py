@@ -71,13 +71,11 @@ def merge(a: Moments, b: Moments) -> Moments:
         Of the same shape.
     """
     count = a.count + b.count
-    with np.errstate(invalid="ignore"):
-        share = np.where(count > 0, b.count / np.maximum(count, 1), 0.0)[..., np.newaxis]
-    # An empty side must not bring its placeholder mean of 0 in.
-    both = ((a.count > 0) & (b.count > 0))[..., np.newaxis]
+    # The share of an empty side is exactly 0: its placeholders of 0 leave no trace.
+    share = (b.count / np.maximum(count, 1))[..., np.newaxis]
     difference = b.mean - a.mean
-    shift = np.where(both, difference * share, np.where(share > 0, difference, 0.0))
-    cross = np.where(both, difference * shift * a.count[..., np.newaxis], 0.0)
+    shift = difference * share
+    cross = shift * a.count[..., np.newaxis] * difference
     return Moments(count, a.mean + shift, a.m2 + b.m2 + cross)
 
 
