@@ -25,7 +25,7 @@ lint: .venv/ready
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-bench: .venv/ready  ## every figure of the README; some twenty minutes on two cores
+bench: .venv/ready  ## every figure of the README; some fifteen minutes on two cores
 	$(BIN)/uv pip install --quiet --constraint requirements.txt --python $(BIN)/python --editable '.[bench]'
 	$(foreach script,$(BENCHMARKS),$(BIN)/python benchmarks/$(script).py &&) true
 
