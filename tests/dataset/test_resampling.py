@@ -17,7 +17,7 @@ def parts(draw: st.DrawFn) -> tuple:
     return (draw(sides), draw(sides)), size, (left, top, width, height)
 
 
-@settings(max_examples=300, deadline=None)  # the first example compiles
+@settings(max_examples=300)
 @given(parts(), st.sampled_from(sorted(FILTERS)), st.sampled_from(["noise", "black and white"]), st.integers(0, 99))
 def test_a_part_is_that_of_pillows_whole_bit_for_bit(part, filter, kind, seed):
     (high, wide), size, box = part

@@ -32,7 +32,7 @@ def sample_ids(n: int, seed: int = 0) -> list[str]:
     return sorted(f"class {i % 7}/{i:x} {seed} ü.JPEG" for i in range(n))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(n=st.integers(0, 600), aim=st.integers(1, 90), seed=st.integers(0, 1000))
 def test_shards_partition_the_rows_within_bounds(n, aim, seed):
     shards = cut(make(sample_ids(n, seed)), aim)
@@ -112,7 +112,7 @@ def test_one_row_more_or_less_changes_few_shards(change):
     assert np.mean(np.array(new) == 1) >= 0.8
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(row=st.integers(0, 799), seed=st.integers(0, 1000))
 def test_a_changed_size_renames_its_shard_only(row, seed):
     table = make(sample_ids(800, seed))
@@ -160,7 +160,7 @@ def test_hashes_are_the_same_everywhere():
     assert choose(table, 3)["sample_id"].to_pylist() == KNOWN_CHOICE
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(k=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_choice_is_bounded_stable_and_in_order(k, seed):
     ids = sample_ids(120, seed)

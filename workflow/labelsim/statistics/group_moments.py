@@ -67,8 +67,8 @@ def _sum(
         start, stop = stop, stop + count[group]
         if start == stop:
             continue
-        # Two rows at a time: sums are read and written half as often. Of an odd number the first, whose difference is 0,
-        # is left out.
+        # Two rows at a time: sums are read and written half as often. Of an odd number the first is left out: its
+        # difference is 0.
         odd = (stop - start) % 2
         for channel in range(0, samples.shape[1], _CHANNELS):
             width = min(_CHANNELS, samples.shape[1] - channel)
