@@ -56,6 +56,18 @@ def test_halves_of_a_composed_transform_give_what_the_whole_gives(max_size, size
     assert torch.equal(halves.batch(halves.image(noise(size))[None])[0], transform(picture(size)))
 
 
+def test_a_batch_is_normalised_alike_in_either_order_of_memory():
+    transform = models.ResNet34_Weights.DEFAULT.transforms()
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    halves = split(transform)
+    plain = halves.batch(pixels.contiguous())
+    last = halves.batch(pixels.contiguous(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(last, plain)
+    scaled = pixels.to(torch.float32).div(255)
+    assert torch.equal(last, v2.functional.normalize(scaled, transform.mean, transform.std))
+
+
 def test_the_images_bytes_are_left_as_they_are():
     halves = split(models.ResNet34_Weights.DEFAULT.transforms())
     pixels = halves.image(noise((500, 375))).unsqueeze(0)
