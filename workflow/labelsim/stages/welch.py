@@ -17,7 +17,7 @@ __all__ = ["welch_statistics"]
 logger = logging.getLogger(__name__)
 
 _ROWS = 1024  # classes in a chunk
-_VALUES = 2**22  # t at a time: 32 MiB, and some ten times as much to get there
+_VALUES = 2**22  # t at a time: 32 MiB, and some five times as much with df and what leads to both
 
 
 def welch_statistics(moments: Path, output: Path) -> None:
@@ -71,7 +71,7 @@ def welch_statistics(moments: Path, output: Path) -> None:
 
 
 def _welch(block: Moments) -> Welch:
-    """Welch's test, some channels at a time: what it needs on the way is several times what comes out."""
+    """Welch's test, some channels at a time: what it needs on the way is twice what comes out."""
     shape = block.mean.shape
     result = Welch(np.empty(shape), np.empty(shape))
     for part in blocks(shape[1], max(1, _VALUES // max(1, shape[0]))):
