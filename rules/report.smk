@@ -2,7 +2,9 @@ rule class_figure:
     input:
         neighbors=RUN.neighbors,
         classes=RUN.classes,
+        # Which images there are is the index's business; a new scan of the same ones draws nothing.
         index=index,
+        manifest=lambda wildcards: index(wildcards) and ancient(RUN.manifest),
     output:
         report(
             RUN.class_figure("{figure}"),

@@ -53,7 +53,7 @@ rule welch:
 rule similarity:
     input:
         moments=settled(committed(RUN.moments)),
-        welch=committed(RUN.welch),
+        welch=committed(RUN.welch) if "welch" in config["similarity"]["methods"] else [],
     output:
         committed(RUN.similarity),
     log:

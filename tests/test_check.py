@@ -294,7 +294,7 @@ def test_the_command(copy):
     flip(Path(PATHS.moments, "count/c/0/0"), Random(0))
     result = CliRunner().invoke(cli.app, ["check", str(RUN)], catch_exceptions=False)
     assert result.exit_code == 1
-    assert result.output.startswith(f"{PATHS.moments}/count/c/0/0 cannot be read")
+    assert result.output.startswith(f"{PATHS.moments}/count/c/0/0 was changed")
     assert f"  snakemake [your options] --force {committed(PATHS.moments)}\n" in result.output
 
 

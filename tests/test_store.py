@@ -196,6 +196,17 @@ def test_one_changed_value_changes_the_digest(tmp_path, name, index, value):
     assert before["digest"] != after["digest"]
 
 
+def test_the_root_does_not_grow_with_the_number_of_chunks(tmp_path):
+    sizes = []
+    for rows in (10, 500):
+        writer = Writer(tmp_path / f"{rows}.zarr", {"count": Array(("sample",), (rows,), "int64", (1,))}, "identity")
+        writer.put_whole("count", np.arange(rows))
+        writer.commit({})
+        sizes.append((tmp_path / f"{rows}.zarr/zarr.json").stat().st_size)
+        assert verify(tmp_path / f"{rows}.zarr") == []
+    assert sizes[0] == sizes[1]
+
+
 def test_another_layout_changes_the_digest(tmp_path):
     digests = set()
     for i, dims in enumerate([("sample", "channel"), ("class", "unit")]):
@@ -388,7 +399,9 @@ def assert_to_be_made_anew(path: Path) -> None:
     assert str(caught.value).endswith(f"\nMake it anew: snakemake [your options] --force {path}/zarr.json")
 
 
-@pytest.mark.parametrize("gone", ["gap/c/1/0", "gap/c", "gap/zarr.json", "nothing/zarr.json", "sample_id"])
+@pytest.mark.parametrize(
+    "gone", ["gap/c/1/0", "gap/c", "gap/zarr.json", "gap/chunks.json", "nothing/zarr.json", "sample_id"]
+)
 def test_a_half_deleted_store_is_named(tmp_path, gone):
     path = write(tmp_path / "a.zarr")
     (path / gone).rename(tmp_path / "gone")
@@ -483,15 +496,15 @@ def test_verifying_names_every_file_that_is_missing_or_changed(tmp_path):
         "gap/zarr.json": lambda file: file.write_text(file.read_text().replace("channel", "chanel")),
         "gap/c/0/0": Path.unlink,
         "half/zarr.json": Path.unlink,
-        "half/c/1": lambda file: file.write_bytes((path / "half/c/0").read_bytes()),  # is not looked into
+        "half/c/1": lambda file: file.write_bytes((path / "half/c/0").read_bytes()),
+        "nothing/chunks.json": lambda file: file.write_text("{}"),
         "count/c/0": lambda file: file.write_bytes(damaged_by_a_bit(file.read_bytes(), 9)),
         "sample_id/c/0": lambda file: file.write_bytes(b""),
     }.items():
         damage(path / name)
     found = verify(path)
-    assert sorted(line.split()[0] for line in found) == [
-        f"{path}/{name}" for name in ("count/c/0", "gap/c/0/0", "gap/zarr.json", "half/zarr.json", "sample_id/c/0")
-    ]
+    named = ["count/c/0", "gap/c/0/0", "gap/zarr.json", "half/c/1", "half/zarr.json", "nothing/chunks.json"]
+    assert sorted(line.split()[0] for line in found) == [f"{path}/{name}" for name in [*named, "sample_id/c/0"]]
     assert f"{path}/gap/c/0/0 is missing" in found
 
 

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import toy
@@ -7,6 +5,7 @@ from PIL import Image
 from pyarrow import Table
 
 from labelsim.config import load
+from labelsim.dataset.class_index import read_classes
 from labelsim.errors import LabelsimError
 from labelsim.figures import MAX_CLUSTERED
 from labelsim.stages.report import draw_class, draw_heatmap
@@ -23,10 +22,11 @@ def draw(tmp_path):
     for path in (tmp_path / "images" / "plum").iterdir():
         path.write_bytes(b"no image")
     dataset = load(toy.config())["dataset"] | {"source": str(tmp_path / "images")}
-    scan(dataset, tmp_path / "manifest.parquet")
+    manifest = tmp_path / "manifest.parquet"
+    scan(dataset, manifest)
     index = tmp_path / "shards" / "index.json"
-    shard(tmp_path / "manifest.parquet", 60, "auto", index, index.with_name("classes.json"))
-    ids = [entry["id"] for entry in json.loads(index.read_text(encoding="utf-8"))["classes"]]
+    shard(manifest, 60, "auto", index, index.with_name("classes.json"))
+    ids, _ = read_classes(index.parent)
     classes = Table.from_pydict({"class_id": ids, "class_name": ids, "notes": [""] * len(ids)})
     owl, plum = ids.index("owl"), ids.index("plum")
     neighbors = Table.from_pylist(
@@ -41,7 +41,7 @@ def draw(tmp_path):
 
     def draw(label):
         output = tmp_path / "figure.png"
-        draw_class(label, tmp_path / "neighbors.parquet", tmp_path / "classes.parquet", index, dataset, output)
+        draw_class(label, tmp_path / "neighbors.parquet", tmp_path / "classes.parquet", manifest, dataset, output)
         with Image.open(output) as image:
             return image.format, image.size
 

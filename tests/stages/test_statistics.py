@@ -9,6 +9,7 @@ import scipy.spatial.distance
 import scipy.stats
 from pyarrow import Table
 
+from labelsim.dataset.class_index import write_classes
 from labelsim.documents import sealed, text_of, write_document
 from labelsim.errors import LabelsimError
 from labelsim.stages.merge import merge_shards
@@ -49,19 +50,19 @@ def folder(tmp_path):
         for key, (dim, labelling) in coordinates.items():
             arrays[key] = Array((dim,), labelling.shape, "str", coordinate=True)
         arrays["layer_channel"] = Array(("channel",), (CHANNELS,), "int32", coordinate=True)
+        arrays["class_index"] = Array(("sample",), (len(ids),), "int32", coordinate=True)
         writer = Writer(tmp_path / f"{name}.zarr", arrays, identity="")
         for key, value in values.items():
             writer.put_whole(key, value)
         for key, (_, labelling) in coordinates.items():
             writer.put_whole(key, labelling)
+        writer.put_whole("class_index", labels[part])
         writer.put_whole("layer_channel", np.concatenate([np.arange(1000), np.arange(30)]))
         writer.commit({"rejected": 0})
         write_table(Table.from_pydict({"sample_id": [], "class_id": [], "reason": []}), tmp_path / f"{name}.parquet")
     write_document(tmp_path / "network.json", {"labels": None, "outputs": 3})
-    write_document(tmp_path / "classes.json", {"classes": CLASSES})
-    classes = [{"id": id_, "name": id_.upper()} for id_ in CLASSES]
-    index = {"digest": "digest", "classes": classes, "images": 20}
-    write_document(tmp_path / "index.json", index)
+    write_classes(tmp_path, CLASSES, [id_.upper() for id_ in CLASSES])
+    write_document(tmp_path / "index.json", {"digest": "digest", "images": 20})
     return tmp_path
 
 
@@ -121,7 +122,7 @@ def test_outputs_labelled_by_a_table(folder):
 
 
 def test_labels_must_be_as_many_as_outputs(folder):
-    write_document(folder / "classes.json", {"classes": [*CLASSES, "d"]})
+    write_classes(folder, [*CLASSES, "d"], [*CLASSES, "d"])
     with pytest.raises(LabelsimError, match="dataset gives 4 classes, but the network has 3 outputs"):
         merged(folder)
 

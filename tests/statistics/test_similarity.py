@@ -9,7 +9,7 @@ from labelsim.statistics.similarity import cosine
 
 def whole(blocks, rows):
     """The matrix in one piece."""
-    (matrix,) = cosine(lambda: blocks, rows)
+    ((matrix,),) = cosine(lambda: blocks, rows)
     return matrix
 
 
@@ -46,12 +46,26 @@ def test_rows_in_blocks_of_any_size_are_those_of_the_whole(seed, rows, columns, 
     vectors[rng.random(rows) < 0.1] = 0.0
     vectors[rng.random((rows, columns)) < 0.01] = np.nan
     blocks = np.array_split(vectors, 3, axis=1)
-    parts = list(cosine(lambda: blocks, rows, size))
+    parts = [part for (part,) in cosine(lambda: blocks, rows, block=size)]
     assert [len(part) for part in parts] == [min(size, rows - start) for start in range(0, rows, size)]
     matrix = np.concatenate(parts)
     # Sums of 30 terms of magnitude 1 in another order.
     np.testing.assert_allclose(matrix, whole(blocks, rows), rtol=0, atol=1e-14)
     np.testing.assert_array_equal(matrix, matrix.T)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 30), st.integers(1, 5), st.integers(1, 13))
+def test_groups_of_columns_are_compared_by_themselves(seed, rows, columns, number, size):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(rows, columns))
+    vectors[rng.random((rows, columns)) < 0.02] = np.nan
+    groups = rng.random((number, columns)) < rng.random((number, 1))  # overlapping, and some empty
+    blocks = np.array_split(vectors, 3, axis=1)
+    matrices = np.concatenate(list(cosine(lambda: blocks, rows, groups, size)), axis=1)
+    assert matrices.shape == (number, rows, rows)
+    for matrix, chosen in zip(matrices, groups, strict=True):
+        # Sums of 30 terms of magnitude 1 in another order.
+        np.testing.assert_allclose(matrix, whole([vectors[:, chosen]], rows), rtol=0, atol=1e-14)
 
 
 def test_no_vectors():

@@ -15,11 +15,12 @@ from PIL import Image
 
 from labelsim.damage import command
 from labelsim.dataset.shards import shard_name
+from labelsim.digests import canonical, digest
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.moment_store import merged_identity
 from labelsim.run import Paths, committed
-from labelsim.store import attributes, load, open_store, verify
+from labelsim.store import attributes, digests, load, open_store, verify
 from labelsim.tables import read_metadata, read_table
 
 __all__ = ["Findings", "check"]
@@ -179,8 +180,12 @@ class _Check:
             if ends[-1] != len(manifest) or names != [shard["name"] for shard in self._index["shards"]]:
                 self._outdated(self._paths.index, f"was not cut from {self._paths.manifest} as it is there")
         classes = self._document(self._paths.class_ids, True)
-        if classes is not None and classes["classes"] != [entry["id"] for entry in self._index["classes"]]:
-            self._outdated(self._paths.class_ids, f"does not hold the classes of {self._paths.index}")
+        table = self._table(self._paths.class_table, True)
+        if classes is None or table is None:
+            return
+        ids, names = (table[name].to_pylist() for name in ("class_id", "class_name"))
+        if digest(canonical(ids)) != classes["digest"] or digest(canonical(names)) != self._index["names"]:
+            self._outdated(self._paths.class_table, f"does not hold the classes of {self._paths.index}")
 
     def _shard(self, name: str) -> None:
         """A shard's table, features, rejects and moments, each against the one before."""
@@ -230,8 +235,13 @@ class _Check:
                 self._index["digest"], parts
             ):
                 self._outdated(paths.moments, "was made from other moments of the shards than those that are there")
-        for store, source in ((paths.welch, paths.moments), (paths.similarity, paths.welch)):
-            if self._store(store, self._has_successor[store]):
+        # Without the method welch, the similarities are made from the moments, and no rule asks for t.
+        files = self._attribute(paths.similarity, "files")
+        with_t = files is None or "welch/zarr.json" in files
+        sources = {paths.welch: paths.moments, paths.similarity: paths.welch if with_t else paths.moments}
+        for store, source in sources.items():
+            wanted = store != paths.welch or with_t or Path(committed(store)).exists()
+            if wanted and self._store(store, self._has_successor[store]):
                 self._made_from(store, source)
 
     def _tables(self) -> None:
@@ -306,20 +316,20 @@ class _Check:
             return False
         try:
             found = verify(Path(path))
-            contents = attributes(Path(path))
+            files = digests(Path(path))
         except LabelsimError as error:
             found = [_first_line(error)]
         self.findings.damaged += [(Path(path), line) for line in found]
         if found:
             return False
-        for name in ("zarr.json", *(f"{name}/zarr.json" for name in contents["arrays"]), *contents["chunks"]):
+        for name in ("zarr.json", *files):
             self._count(Path(path, name))
         return True
 
     def _made_from(self, path: str, source: str) -> None:
         """Note a store that was made from another store than the one that is there."""
-        digest = self._attribute(source, "digest")
-        if digest not in (None, self._attribute(path, "identity")):
+        source_digest = self._attribute(source, "digest")
+        if source_digest not in (None, self._attribute(path, "identity")):
             self._outdated(path, f"was not made from {source} as it is there")
 
     def _attribute(self, store: str, name: str) -> Any:

@@ -37,6 +37,7 @@ class Paths:
     network = property(lambda self: f"{self.root}/network.json")
     index = property(lambda self: f"{self.root}/shards/index.json")
     class_ids = property(lambda self: f"{self.root}/shards/classes.json")
+    class_table = property(lambda self: f"{self.root}/shards/classes.parquet")
     moments = property(lambda self: f"{self.root}/moments.zarr")
     welch = property(lambda self: f"{self.root}/welch.zarr")
     similarity = property(lambda self: f"{self.root}/similarity.zarr")
@@ -168,7 +169,9 @@ class Run:
         """Gap, hidden state and logits of every image of a shard."""
         dataset = self._store(self.paths.features(shard))
         # Classes may have been added since the shard was extracted: its classes are known by their ids.
-        index = {entry["id"]: i for i, entry in enumerate(read_document(Path(self.paths.index))["classes"])}
+        from labelsim.dataset.class_index import read_classes
+
+        index = {id_: i for i, id_ in enumerate(read_classes(Path(self.paths.index).parent)[0])}
         current = [index[id_] for id_ in dataset["class_id"].values.tolist()]
         return dataset.assign_coords(class_index=("sample", current))
 

@@ -1,9 +1,10 @@
 """A Zarr store that is committed last: create, resume, commit, open.
 
-A store is a Zarr 3 group of arrays. Its chunks are written first, each with a digest of its values;
-the root metadata file `zarr.json` is written at the very end, by rename, and lists the digests, of
-the arrays' metadata too, under a digest of its own. A folder without that file is work in progress
-and is never read.
+A store is a Zarr 3 group of arrays. Its chunks are written first. Then `chunks.json` in each array's folder
+lists the digests of the array's chunks. The root metadata file `zarr.json` is written at the very end, by
+rename: it holds the digests of the arrays' metadata and of their `chunks.json`, under a digest of its own. So
+it stands for the whole store and stays small however many chunks there are: Snakemake compares files of up to
+1 MB by content. A folder without `zarr.json` is work in progress and is never read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -35,9 +35,10 @@ from labelsim.locks import held
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Array", "Writer", "attributes", "blocks", "load", "open_store", "verify"]
+__all__ = ["Array", "Writer", "attributes", "blocks", "digests", "load", "open_store", "verify"]
 
 _ROOT = "zarr.json"
+_CHUNKS = "chunks.json"
 # Features, what takes the space, are stored small. Moments hardly shrink: their mantissas are as good as random.
 _SMALL: dict[str, Any] = {"cname": "zstd", "shuffle": "shuffle"}
 _COMPRESSION: dict[str, dict[str, Any]] = {"float64": {"cname": "lz4", "shuffle": "bitshuffle"}}
@@ -154,7 +155,7 @@ class Writer:
         self._arrays[name][spec.region(key)] = values
         chunk = _chunk_name(name, key)
         sync(self._path / chunk)
-        self._digests[chunk] = _digest(values)
+        self._digests[chunk] = file_digest(self._path / chunk)
 
     def put_whole(self, name: str, values: NDArray[Any]) -> None:
         """Write all chunks of an array that fits in memory."""
@@ -193,19 +194,19 @@ class Writer:
         RuntimeError
             If a chunk was never written: a fault in the calling code.
         """
-        expected = {_chunk_name(name, key): None for name, spec in self._specs.items() for key in spec.chunk_keys()}
-        missing = sorted(expected.keys() - self._digests.keys())
+        chunks = {name: [_chunk_name(name, key) for key in spec.chunk_keys()] for name, spec in self._specs.items()}
+        missing = sorted({chunk for names in chunks.values() for chunk in names} - self._digests.keys())
         if missing:
             raise RuntimeError(f"{self._path}: {len(missing)} chunks were not written, {missing[0]} first")
-        chunks = {name: self._digests[name] for name in expected}
-        arrays = {name: file_digest(self._path / name / _ROOT) for name in self._specs}
-        coordinates = [name for name, spec in self._specs.items() if spec.coordinate]
+        for name, names in chunks.items():
+            text = text_of({chunk: self._digests[chunk] for chunk in names})
+            write_whole(self._path / name / _CHUNKS, text.encode())
+        files = [f"{name}/{file}" for name in self._specs for file in (_ROOT, _CHUNKS)]
         contents = {
-            "coordinates": " ".join(coordinates),
+            "coordinates": " ".join(name for name, spec in self._specs.items() if spec.coordinate),
             **attributes,
             "identity": self._identity,
-            "arrays": arrays,
-            "chunks": chunks,
+            "files": {name: file_digest(self._path / name) for name in files},
         }
         write_whole(self._path / _ROOT, _root(contents))
         self._lock.close()
@@ -255,10 +256,7 @@ class Writer:
         return header
 
     def _intact(self, digests: Mapping[str, str]) -> bool:
-        return all(
-            _damage(self._path, chunk, self._arrays[chunk.split("/")[0]], expected) is None
-            for chunk, expected in digests.items()
-        )
+        return all(file_digest(self._path / chunk) == expected for chunk, expected in digests.items())
 
 
 def open_store(path: Path) -> xarray.Dataset:
@@ -280,9 +278,8 @@ def open_store(path: Path) -> xarray.Dataset:
     LabelsimError
         If the store is missing or unfinished, lacks chunks, or has an array's metadata changed.
     """
-    contents = attributes(path)
-    gone = [chunk for chunk in contents["chunks"] if not (path / chunk).is_file()]
-    found = [f"{name}/{_ROOT}" for name in _changed_arrays(path, contents)] + gone
+    changed = [name for name, expected in attributes(path)["files"].items() if file_digest(path / name) != expected]
+    found = changed or [name for name in digests(path) if not (path / name).is_file()]
     if found:
         raise damaged(path, f"{len(found)} of its files are missing or changed, {found[0]} first")
     import xarray
@@ -330,7 +327,7 @@ def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
 
 
 def verify(path: Path) -> list[str]:
-    """Read a whole committed store, a chunk at a time, and hold it against the digests in its root.
+    """Compare every file of a committed store with the digests that were recorded of them.
 
     Parameters
     ----------
@@ -347,19 +344,29 @@ def verify(path: Path) -> list[str]:
     LabelsimError
         If the store is missing or unfinished, or its root metadata is damaged.
     """
-    contents = attributes(path)
-    changed = _changed_arrays(path, contents)
-    found = [f"{path / name / _ROOT} is missing or changed" for name in changed]
-    arrays = {name: zarr.open_array(store=path / name, mode="r") for name in contents["arrays"] if name not in changed}
-    for chunk, expected in contents["chunks"].items():
-        damage = _damage(path, chunk, arrays.get(chunk.split("/")[0]), expected)
-        if damage is not None:
-            found.append(f"{path / chunk} {damage}")
+    damage = {name: _damage(path / name, expected) for name, expected in digests(path).items()}
+    return [f"{path / name} {what}" for name, what in damage.items() if what is not None]
+
+
+def digests(path: Path) -> dict[str, str]:
+    """Digests of the files of a committed store by their names in it, except the root metadata's.
+
+    The chunks of an array whose list of them is missing or damaged are left out.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, or its root metadata is damaged.
+    """
+    found: dict[str, str] = dict(attributes(path)["files"])
+    for name, expected in list(found.items()):
+        if name.endswith(_CHUNKS) and file_digest(path / name) == expected:
+            found |= json.loads((path / name).read_bytes())
     return found
 
 
 def attributes(path: Path) -> dict[str, Any]:
-    """Attributes of a committed store, the digests of its chunks among them.
+    """Attributes of a committed store.
 
     Raises
     ------
@@ -369,7 +376,7 @@ def attributes(path: Path) -> dict[str, Any]:
     try:
         data = (path / _ROOT).read_bytes()
         contents: dict[str, Any] = json.loads(data)["attributes"]
-        whole = _root(contents) == data
+        whole = "files" in contents and _root(contents) == data
     except (FileNotFoundError, NotADirectoryError):
         state = f"is unfinished: its {_ROOT} is not written yet" if path.is_dir() else "does not exist"
         raise absent(path, state) from None
@@ -418,26 +425,8 @@ def _keys(array: xarray.DataArray, where: Mapping[str, slice]) -> Iterator[tuple
     return product(*spans)
 
 
-def _changed_arrays(path: Path, contents: Mapping[str, Any]) -> list[str]:
-    """Arrays of a store whose metadata are not those that were committed."""
-    return [name for name, expected in contents["arrays"].items() if file_digest(path / name / _ROOT) != expected]
-
-
-def _damage(path: Path, chunk: str, array: zarr.Array[Any] | None, expected: str) -> str | None:
-    """What is wrong with a chunk; None for nothing. Without its array it can only be missing."""
-    if not (path / chunk).is_file():  # it would read as the fill value
+def _damage(file: Path, expected: str) -> str | None:
+    """What is wrong with a file; None for nothing."""
+    if not file.is_file():
         return "is missing"
-    if array is None:
-        return None
-    key = [int(index) for index in chunk.split("/")[2:]]
-    try:
-        values = np.asarray(array[_region(key, array.chunks, array.shape)])
-    except _UNREADABLE as error:
-        return f"cannot be read ({error})"
-    return None if _digest(values) == expected else "was changed"
-
-
-def _digest(values: NDArray[Any]) -> str:
-    if values.dtype.kind in "OTU":
-        return digest(canonical(values.tolist()))
-    return blake2b(np.ascontiguousarray(values).view(np.uint8).data, digest_size=16).hexdigest()
+    return None if file_digest(file) == expected else "was changed"

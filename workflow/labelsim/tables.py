@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from labelsim.damage import SEAL_BROKEN, absent, damaged, unreadable
 from labelsim.files import write_whole
@@ -54,8 +54,15 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None 
     write_whole(path, bytes(data))
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path, filters: compute.Expression | None = None) -> pa.Table:
     """Read a table that `write_table` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    filters : pyarrow.compute.Expression, optional
+        Which rows to read; all of them by default.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def read_table(path: Path) -> pa.Table:
     place = _place(data)
     if data[place] != _digest(data, place):
         raise damaged(path, SEAL_BROKEN)
-    return parquet.read_table(pa.BufferReader(data))
+    return parquet.read_table(pa.BufferReader(data), filters=filters)
 
 
 def read_metadata(table: pa.Table) -> dict[str, Any]:

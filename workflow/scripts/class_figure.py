@@ -8,7 +8,7 @@ with job_log(snakemake.log[0]):
         snakemake.params.label,
         Path(snakemake.input.neighbors),
         Path(snakemake.input.classes),
-        Path(snakemake.input.index),
+        Path(snakemake.input.manifest),
         snakemake.config["dataset"],
         Path(snakemake.output[0]),
     )

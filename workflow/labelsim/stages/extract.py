@@ -26,7 +26,7 @@ from labelsim.network.device import claimed
 from labelsim.network.probes import Features, Probes
 from labelsim.network.transforms import split
 from labelsim.store import Array, Writer
-from labelsim.tables import read_table, write_table
+from labelsim.tables import read_metadata, read_table, write_table
 
 __all__ = ["BATCH_SIZE", "extract", "precision_of"]
 
@@ -119,7 +119,7 @@ def extract(
             f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
         )
         dataset = config["dataset"]
-        source = open_source(dataset["source"], dataset["format"], dataset["labels"])
+        source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"])
         images = Images(source, rows, halves.image, probes.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
         figures.starting = time.perf_counter() - started

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelsim.dataset.class_index import read_classes
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, merged_identity, put_moments
@@ -50,36 +51,36 @@ def merge_shards(
         If too many images could not be used, or a shard's store is damaged.
     """
     contents = read_document(index)
-    classes = contents["classes"]
-    position = {entry["id"]: i for i, entry in enumerate(classes)}
+    ids, names = read_classes(index.parent)
+    position = {id_: i for i, id_ in enumerate(ids)}
     datasets = [open_store(path) for path in shards]
     members = [np.array([position[id_] for id_ in load(dataset, "class_id")]) for dataset in datasets]
     first = datasets[0]
     folds = first.sizes["fold"]
     widths = {"gap": first.sizes["channel"], "hidden": first.sizes["unit"]}
     identity = merged_identity(contents["digest"], [dataset.attrs["digest"] for dataset in datasets])
-    writer = Writer(output, _arrays(folds, len(classes), widths), identity)
-    count = np.zeros((folds, len(classes)), dtype=np.int64)
-    for block in blocks(len(classes), CLASSES_PER_CHUNK):
+    writer = Writer(output, _arrays(folds, len(ids), widths), identity)
+    count = np.zeros((folds, len(ids)), dtype=np.int64)
+    for block in blocks(len(ids), CLASSES_PER_CHUNK):
         for name in widths:
             moments = _merge_block(datasets, members, name, block)
             put_moments(writer, name, block.start, moments)
         count[:, block] = moments.count
     writer.put_whole("count", count)
     for name in TOP:
-        writer.put_whole(name, _sum_hits(datasets, members, name, len(classes)))
+        writer.put_whole(name, _sum_hits(datasets, members, name, len(ids)))
     tables = [read_table(path) for path in rejects]
     by_class = Counter(id_ for table in tables for id_ in table["class_id"].to_pylist())
-    writer.put_whole("rejected", np.array([by_class[entry["id"]] for entry in classes], dtype=np.int64))
-    writer.put_whole("class_id", np.array([entry["id"] for entry in classes], dtype=object))
-    writer.put_whole("class_name", np.array([entry["name"] for entry in classes], dtype=object))
+    writer.put_whole("rejected", np.array([by_class[id_] for id_ in ids], dtype=np.int64))
+    writer.put_whole("class_id", np.array(ids, dtype=object))
+    writer.put_whole("class_name", np.array(names, dtype=object))
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(first, name))
     writer.commit({"dataset_digest": contents["digest"]})
     logger.info(
         "%s images of %s classes; %s could not be used",
         f"{count.sum():,}",
-        f"{len(classes):,}",
+        f"{len(ids):,}",
         f"{by_class.total():,}",
     )
     reasons = Counter(reason for table in tables for reason in table["reason"].to_pylist())
@@ -101,10 +102,10 @@ def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], nam
         (inside,) = np.nonzero((member >= block.start) & (member < block.stop))
         if not len(inside):
             continue
-        # Both are sorted by class: the classes inside the block stand side by side in the shard.
+        # They stand side by side in the shard, unless the order of classes changed since it was extracted.
         part = load_moments(dataset, name, **{"class": slice(inside[0], inside[-1] + 1)})
         at = (slice(None), member[inside] - block.start)
-        result.put(at, merge(result.at(at), part))
+        result.put(at, merge(result.at(at), part.at((slice(None), inside - inside[0]))))
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from labelsim.dataset.classes import find_class
 from labelsim.dataset.images import ImageError, decode
 from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
-from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.figures import (
     MAX_CLUSTERED,
@@ -27,7 +26,7 @@ from labelsim.figures import (
     save,
 )
 from labelsim.store import load, open_store
-from labelsim.tables import read_table
+from labelsim.tables import read_metadata, read_table
 
 __all__ = ["draw_class", "draw_heatmap"]
 
@@ -37,7 +36,7 @@ _TRIES = 20  # images of a class that are tried before it is drawn without one
 
 
 def draw_class(
-    label: str, neighbors: Path, classes: Path, index: Path, dataset: Mapping[str, Any], output: Path
+    label: str, neighbors: Path, classes: Path, manifest: Path, dataset: Mapping[str, Any], output: Path
 ) -> None:
     """Draw a class with its most similar classes under each method, an example image each.
 
@@ -45,8 +44,8 @@ def draw_class(
     ----------
     label : str
         Name or id of the class, as `report.classes` has it.
-    neighbors, classes, index : Path
-        The tables, and the index of the shards.
+    neighbors, classes, manifest : Path
+        The tables of these names.
     dataset : mapping
         The configuration's section `dataset`.
     output : Path
@@ -63,10 +62,10 @@ def draw_class(
         which = find_class(label, ids, names)
     except LabelsimError as error:
         raise LabelsimError(f"report.classes: {error}") from error
-    examples = _Examples(index, dataset)
     found = read_table(neighbors)
     methods = set(found["method"].unique().to_pylist())
     chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
+    examples = _Examples(manifest, dataset, {ids[which], *(row["neighbor_id"] for row in chosen)})
     rows = [
         Row(text, [_neighbor(row, examples) for row in chosen if row["method"] == method], notes[which])
         for method, text in ROW_LABELS.items()
@@ -106,12 +105,9 @@ def _neighbor(row: Mapping[str, Any], examples: _Examples) -> Neighbor:
 class _Examples:
     """An example image a class: the first by hash that can be decoded."""
 
-    def __init__(self, index: Path, dataset: Mapping[str, Any]) -> None:
-        self._folder = index.parent
-        contents = read_document(index)
-        self._shards = contents["shards"]
-        self._position = {entry["id"]: i for i, entry in enumerate(contents["classes"])}
-        self._source = open_source(dataset["source"], dataset["format"], dataset["labels"])
+    def __init__(self, manifest: Path, dataset: Mapping[str, Any], class_ids: Collection[str]) -> None:
+        self._rows = read_table(manifest, filters=field("class_id").isin(list(class_ids)))
+        self._source = open_source(dataset["source"], read_metadata(self._rows)["format"], dataset["labels"])
         self._images: dict[str, Image.Image | None] = {}
 
     def image(self, class_id: str) -> Image.Image | None:
@@ -120,14 +116,10 @@ class _Examples:
         return self._images[class_id]
 
     def _find(self, class_id: str) -> Image.Image | None:
-        for shard in self._shards:
-            if not shard["first"] <= self._position[class_id] <= shard["last"]:
+        for row in choose(self._rows.filter(field("class_id") == class_id), _TRIES).to_pylist():
+            try:
+                return Image.fromarray(decode(self._source.read(row)))
+            except (ImageError, OSError):
                 continue
-            table = read_table(self._folder / f"{shard['name']}.parquet")
-            for row in choose(table.filter(field("class_id") == class_id), _TRIES).to_pylist():
-                try:
-                    return Image.fromarray(decode(self._source.read(row)))
-                except (ImageError, OSError):
-                    continue
         logger.warning("No image of class %s can be drawn", class_id)
         return None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from labelsim.dataset.shards import choose
-from labelsim.dataset.sources import Source, digest, open_source
+from labelsim.dataset.sources import Source, digest, format_of, open_source
 from labelsim.errors import LabelsimError
 from labelsim.tables import write_table
 
@@ -29,8 +29,8 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     dataset : mapping
         The configuration's section `dataset`.
     manifest : Path
-        The Parquet table to write. Its metadata hold the classes, those without images included, and
-        what was passed over.
+        The Parquet table to write. Its metadata hold the format that the images are read in, the classes, those
+        without images included, and what was ignored.
     threads : int
         Images read at a time where `content_digest` is asked for.
 
@@ -39,8 +39,9 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     LabelsimError
         If there are no images, or the source cannot be read.
     """
-    source = open_source(dataset["source"], dataset["format"], dataset["labels"])
-    logger.info("Listing the images of %s", dataset["source"])
+    format = format_of(dataset["source"], dataset["format"])
+    source = open_source(dataset["source"], format, dataset["labels"])
+    logger.info("Listing the images of %s (%s)", dataset["source"], format)
     listing = source.list()
     samples = listing.samples
     if not len(samples):
@@ -59,7 +60,7 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     for what, number in listing.skipped.items():
         if number:
             logger.info("Passed over: %s: %s", what, f"{number:,}")
-    write_table(samples, manifest, {"classes": listing.classes, "skipped": listing.skipped})
+    write_table(samples, manifest, {"format": format, "classes": listing.classes, "skipped": listing.skipped})
 
 
 def _digests(source: Source, samples: pa.Table, threads: int) -> Iterator[str]:

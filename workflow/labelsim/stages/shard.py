@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+from labelsim.dataset.class_index import write_classes
 from labelsim.dataset.classes import class_names, find_class
 from labelsim.dataset.shards import cut, shard_name
 from labelsim.digests import canonical, digest
@@ -34,7 +34,7 @@ def shard(
     network: Path | None = None,
     outputs: str = "auto",
 ) -> None:
-    """Write a table for every shard that is not there yet, the index of all, and the list of class ids.
+    """Write a table for every shard that is not there yet, the classes in their order, and the index of all.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def shard(
     names : str
         The configuration's `dataset.class_names`.
     index : Path
-        The JSON file to write: `digest` of the dataset, `classes` (id and name, in the order of the class
-        index), `shards` (name, number of images, index of the first and of the last class, in the order of
-        the manifest), and `images`. The shards' tables are written beside it.
+        The JSON file to write: `digest` of the dataset, number of `images` and of `classes`, digest of their `names`,
+        and `shards` (name and number of images, in the order of the manifest). The shards' tables and
+        `classes.parquet` are written beside it.
     class_ids : Path
-        The JSON file to write with the ids of the classes alone: an added image leaves it as it is.
+        `classes.json` beside the index, which stands for the ids of the classes: an added image leaves it as it is.
     drawn : sequence of str
         The configuration's `report.classes`: checked before any image is run, but no part of the shards.
     network : Path, optional
@@ -79,19 +79,20 @@ def shard(
     for name, start, stop in shards:
         path = index.parent / f"{name}.parquet"
         rows = samples.slice(start, stop - start)
-        if not _whole(path, rows):
-            write_table(rows, path, {})
+        if not _whole(path, rows, metadata["format"]):
+            write_table(rows, path, {"format": metadata["format"]})
             new += 1
     logger.info("%d shards, %d of them new", len(shards), new)
-    write_document(class_ids, {"classes": ids})
+    write_classes(index.parent, ids, labels)
     write_document(
         index,
         {
             # The shards' names are digests of their rows: together they stand for all images.
             "digest": digest(canonical([ids, [name for name, _, _ in shards]])),
-            "classes": [{"id": id_, "name": label} for id_, label in zip(ids, labels, strict=True)],
-            "shards": [_entry(samples, *shard) for shard in shards],
+            "names": digest(canonical(labels)),
+            "classes": len(ids),
             "images": len(samples),
+            "shards": [{"name": name, "images": stop - start} for name, start, stop in shards],
         },
     )
 
@@ -108,15 +109,14 @@ def _compare(ids: Sequence[str], outputs: Sequence[str] | None) -> None:
     )
 
 
-def _whole(path: Path, rows: pa.Table) -> bool:
+def _whole(path: Path, rows: pa.Table, format: str) -> bool:
     """Whether a shard's table is there, whole, of the rows that it is named after, and says where they lie now."""
     try:
         found = read_table(path)
     except LabelsimError:
         return False
-    return shard_name(found) == path.stem and found.select(_LOCATOR).equals(rows.select(_LOCATOR))
-
-
-def _entry(samples: pa.Table, name: str, start: int, stop: int) -> dict[str, Any]:
-    first, last = (samples["class_index"][row].as_py() for row in (start, stop - 1))
-    return {"name": name, "images": stop - start, "first": first, "last": last}
+    return (
+        shard_name(found) == path.stem
+        and found.select(_LOCATOR).equals(rows.select(_LOCATOR))
+        and read_metadata(found).get("format") == format
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from labelsim.moment_store import channel_blocks, class_labels, class_means
 from labelsim.network.groups import check_methods, layer_groups
-from labelsim.statistics.similarity import cosine
+from labelsim.statistics.similarity import Columns, cosine
 from labelsim.store import Array, Writer, blocks, load, open_store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _VALUES = 2**26  # similarities at a time: 512 MiB; for up to 8,192 classes thes
 
 def similarities(
     moments: Path,
-    welch: Path,
+    welch: Path | None,
     methods: Sequence[str],
     globs: Mapping[str, Sequence[str]],
     output: Path,
@@ -39,7 +39,7 @@ def similarities(
     Parameters
     ----------
     moments, welch : Path
-        As the stages `merge` and `welch` wrote them.
+        As the stages `merge` and `welch` wrote them; the second is needed for the method welch only.
     methods : sequence of str
         Of welch (S), hidden (H) and gap (P).
     globs : mapping of str to sequence of str
@@ -53,34 +53,36 @@ def similarities(
     LabelsimError
         If a glob of a layer group matches no layer, or if a method needs layers and there are none.
     """
-    moment_data, welch_data = open_store(moments), open_store(welch)
+    moment_data = open_store(moments)
+    welch_data = open_store(welch) if welch is not None else None
     classes = moment_data.sizes["class"]
     layers = load(moment_data, "layer").astype(object)
     check_methods(methods, layers.tolist())
     chosen = layer_groups(list(dict.fromkeys(layers.tolist())), globs)
-    groups = {name: np.isin(layers, members) for name, members in chosen.items()}
-    writer = Writer(output, _arrays(methods, len(groups), classes), identity=welch_data.attrs["digest"])
-    usable = load(welch_data, "usable")
-    block = max(1, _VALUES // max(1, classes) // _ROWS) * _ROWS  # whole chunks
+    groups = np.array([np.isin(layers, members) for members in chosen.values()])
+    source = moment_data if welch_data is None else welch_data
+    writer = Writer(output, _arrays(methods, len(groups), classes), identity=source.attrs["digest"])
+    left_out = {}
     for method in methods:
         if method == "hidden":
-            _put(writer, method, (), cosine(partial(class_means, moment_data, "hidden"), classes, block))
-            continue
-        for g, channels in enumerate(groups.values()):
-            if method == "welch":
-                columns = partial(_t, welch_data, channels & usable)
-            else:
-                columns = partial(_means, moment_data, channels)
-            _put(writer, method, (g,), cosine(columns, classes, block))
+            every = np.ones((1, moment_data.sizes["unit"]), dtype=bool)
+            _put(writer, method, every, partial(class_means, moment_data, "hidden"), classes)
+        elif method == "gap":
+            _put(writer, method, groups, partial(class_means, moment_data, "gap"), classes)
+        else:
+            assert welch_data is not None
+            usable = load(welch_data, "usable")
+            left_out = {name: int((channels & ~usable).sum()) for name, channels in zip(chosen, groups, strict=True)}
+            _put(writer, method, groups & usable, partial(_t, welch_data), classes)
     labels = class_labels(moment_data)
     for name, values in labels.items():
         writer.put_whole(name, values)
         writer.put_whole(name.replace("class", "neighbor"), values)
-    writer.put_whole("group_name", np.array(list(groups), dtype=object))
-    left_out = {name: int((channels & ~usable).sum()) for name, channels in groups.items()}
+    writer.put_whole("group_name", np.array(list(chosen), dtype=object))
     writer.commit({"excluded_channels": left_out})
-    for name, channels in groups.items():
-        logger.info("Group %s: %s channels, %s of them left out of welch", name, f"{channels.sum():,}", left_out[name])
+    for name, channels in zip(chosen, groups, strict=True):
+        excluded = f", {left_out[name]} of them left out of welch" if name in left_out else ""
+        logger.info("Group %s: %s channels%s", name, f"{channels.sum():,}", excluded)
 
 
 def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Array]:
@@ -100,23 +102,21 @@ def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Arra
     return found
 
 
-def _put(writer: Writer, method: str, group: tuple[int, ...], matrix: Iterable[NDArray[np.float64]]) -> None:
-    chunk = 0
-    for part in matrix:
-        for rows in blocks(len(part), _ROWS):
-            values = part[rows].astype(np.float32)
-            writer.put(method, (*group, chunk, 0), values[np.newaxis] if group else values)
-            chunk += 1
+def _put(writer: Writer, method: str, groups: NDArray[np.bool_], columns: Columns, classes: int) -> None:
+    """Compute and write the matrices of a method, some groups and some rows of them at a time."""
+    for some in blocks(len(groups), max(1, _VALUES // max(1, classes * _ROWS))):
+        size = max(1, _VALUES // max(1, classes * (some.stop - some.start)) // _ROWS) * _ROWS  # whole chunks
+        chunk = 0
+        for part in cosine(columns, classes, groups[some], size):
+            for rows in blocks(part.shape[1], _ROWS):
+                for g, matrix in enumerate(part[:, rows].astype(np.float32), start=some.start):
+                    if method == "hidden":
+                        writer.put(method, (chunk, 0), matrix)
+                    else:
+                        writer.put(method, (g, chunk, 0), matrix[np.newaxis])
+                chunk += 1
 
 
-def _t(dataset: xarray.Dataset, channels: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
-    """Welch's t of the chosen channels, a block at a time."""
-    for part in channel_blocks(len(channels)):
-        if channels[part].any():
-            yield load(dataset, "t", channel=part)[:, channels[part]]
-
-
-def _means(dataset: xarray.Dataset, channels: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
-    """Class means of the chosen channels, a block at a time."""
-    for part, means in zip(channel_blocks(len(channels)), class_means(dataset, "gap"), strict=True):
-        yield means[:, channels[part]]
+def _t(dataset: xarray.Dataset) -> Iterator[NDArray[np.float64]]:
+    """Welch's t of all classes, a block of channels at a time."""
+    return (load(dataset, "t", channel=part) for part in channel_blocks(dataset.sizes["channel"]))

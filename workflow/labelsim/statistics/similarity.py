@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cosine"]
+__all__ = ["Columns", "cosine"]
 
 Columns = Callable[[], Iterable[NDArray[np.floating]]]
 
 
-def cosine(columns: Columns, rows: int, block: int | None = None) -> Iterator[NDArray[np.float64]]:
-    """Cosine between every two of C vectors, some rows of the matrix at a time.
+def cosine(
+    columns: Columns, rows: int, groups: NDArray[np.bool_] | None = None, block: int | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Cosine between every two of C vectors by groups of their D columns, some rows of the matrices at a time.
 
     Parameters
     ----------
@@ -22,45 +24,65 @@ def cosine(columns: Columns, rows: int, block: int | None = None) -> Iterator[ND
         float64. It is called once if one block of rows is all, else once more than there are blocks of rows.
     rows : int
         C, the number of vectors.
+    groups : (G, D) bool, optional
+        The columns of each group; one group of all columns by default.
     block : int, optional
         Rows at a time; all of them by default.
 
     Yields
     ------
-    (R, C) float64
-        The matrix's rows, `block` at a time and in their order. The matrix is symmetric, between -1 and 1, 1 on
+    (G, R, C) float64
+        The matrices' rows, `block` at a time and in their order. Each matrix is symmetric, between -1 and 1, 1 on
         the diagonal. The rows and columns of a vector that holds a NaN or is zero throughout are NaN: it has no
         direction.
     """
     block = max(1, rows if block is None else min(block, rows))
     parts = [slice(start, min(start + block, rows)) for start in range(0, rows, block)]
+    number = 1 if groups is None else len(groups)
     # Of a whole matrix they stand on its diagonal.
-    squares = _squares(columns(), rows) if len(parts) > 1 else None
+    squares = _squares(columns, rows, groups) if len(parts) > 1 else None
     for part in parts:
-        products = np.zeros((part.stop - part.start, rows))
-        defined = np.ones(rows, dtype=bool) if squares is None else ~np.isnan(squares)
-        for vectors in columns():
-            defined &= np.isfinite(vectors).all(axis=1)
-            values = np.where(defined[:, np.newaxis], np.asarray(vectors, dtype=np.float64), 0.0)
+        products = np.zeros((number, part.stop - part.start, rows))
+        defined = np.ones((number, rows), dtype=bool) if squares is None else ~np.isnan(squares)
+        for g, vectors in _by_group(columns(), groups):
+            defined[g] &= np.isfinite(vectors).all(axis=1)
+            values = np.where(defined[g, :, np.newaxis], np.asarray(vectors, dtype=np.float64), 0.0)
             for other in parts:
-                products[:, other] += _product(values, part, other)
-        norms = np.sqrt(np.where(defined, np.diagonal(products), np.nan) if squares is None else squares)
-        norms[norms == 0] = np.nan
-        for other in parts:
-            products[:, other] /= np.outer(norms[part], norms[other])
-        np.clip(products, -1.0, 1.0, out=products)
+                products[g, :, other] += _product(values, part, other)
         own = np.arange(part.start, part.stop)
-        products[own - part.start, own] = np.where(np.isnan(norms[part]), np.nan, 1.0)
+        for g, matrix in enumerate(products):
+            norms = np.sqrt(np.where(defined[g], np.diagonal(matrix), np.nan) if squares is None else squares[g])
+            norms[norms == 0] = np.nan
+            for other in parts:
+                matrix[:, other] /= np.outer(norms[part], norms[other])
+            np.clip(matrix, -1.0, 1.0, out=matrix)
+            matrix[own - part.start, own] = np.where(np.isnan(norms[part]), np.nan, 1.0)
         yield products
 
 
-def _squares(blocks: Iterable[NDArray[np.floating]], rows: int) -> NDArray[np.float64]:
-    """Squared lengths of vectors; NaN for one that holds a NaN or an infinity."""
-    total = np.zeros(rows)
-    for block in blocks:
-        values = np.asarray(block, dtype=np.float64)
-        total += np.einsum("ij,ij->i", values, values)
-        total[~np.isfinite(values).all(axis=1)] = np.nan
+def _by_group(
+    blocks: Iterable[NDArray[np.floating]], groups: NDArray[np.bool_] | None
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """The columns of each group, a block at a time with the group's position."""
+    start = 0
+    for vectors in blocks:
+        stop = start + vectors.shape[1]
+        if groups is None:
+            yield 0, vectors
+        else:
+            for g, chosen in enumerate(groups[:, start:stop]):
+                if chosen.any():
+                    yield g, vectors if chosen.all() else vectors[:, chosen]
+        start = stop
+
+
+def _squares(columns: Columns, rows: int, groups: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Squared lengths of vectors by group, (G, C); NaN for one that holds a NaN or an infinity."""
+    total = np.zeros((1 if groups is None else len(groups), rows))
+    for g, vectors in _by_group(columns(), groups):
+        values = np.asarray(vectors, dtype=np.float64)
+        total[g] += np.einsum("ij,ij->i", values, values)
+        total[g, ~np.isfinite(values).all(axis=1)] = np.nan
     return total
 
 

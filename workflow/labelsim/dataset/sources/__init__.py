@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["FORMATS", "SAMPLES", "Listing", "Source", "digest", "open_source"]
+__all__ = ["FORMATS", "SAMPLES", "Listing", "Source", "digest", "format_of", "open_source"]
 
 FORMATS = ("folder", "flat", "kaggle", "ilsvrc-tar", "webdataset", "parquet")
 
@@ -61,6 +61,21 @@ class Source(Protocol):
         """Return a digest, cheap to take, that changes when images were added or removed."""
 
 
+def format_of(path: str | Path, format: str) -> str:
+    """The format of the images at a path: the given one, or for `auto` the one that is found there.
+
+    Raises
+    ------
+    LabelsimError
+        If it cannot be found out.
+    """
+    if format != "auto":
+        return format
+    from labelsim.dataset.sources.detection import detect  # imports the formats, which import this module
+
+    return detect(path)
+
+
 def open_source(path: str | Path, format: str = "auto", labels: str = "auto") -> Source:
     """Open the images at a path.
 
@@ -79,11 +94,8 @@ def open_source(path: str | Path, format: str = "auto", labels: str = "auto") ->
     LabelsimError
         If the format is not supported, or cannot be found out.
     """
+    format = format_of(path, format)
     # imported here because the formats import this module
-    if format == "auto":
-        from labelsim.dataset.sources.detection import detect
-
-        format = detect(path)
     if format == "folder":
         from labelsim.dataset.sources.folder import FolderSource
 
