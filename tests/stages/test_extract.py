@@ -1,8 +1,11 @@
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from random import Random
@@ -233,3 +236,22 @@ def test_an_image_that_was_out_of_reach_is_tried_again(job, config, tmp_path):
     assert stats["images_rejected"] == len(toy.REJECTS)
     assert 0 < stats["images_resumed"] < stats["images"]
     assert files(job.store) == files(whole.store)
+
+
+def test_images_are_read_in_the_format_in_which_they_were_listed(tmp_path, monkeypatch, config, prepared):
+    toy.write_network(tmp_path / "network.py")
+    toy.write_images(tmp_path / "folders", rejects=False)
+    (tmp_path / "images").mkdir()
+    with tarfile.open(tmp_path / "images/shard.tar", "w") as archive:
+        for number, path in enumerate(sorted((tmp_path / "folders").rglob("*.png"))):
+            archive.add(path, f"{number:04d}.png")
+            label = tarfile.TarInfo(f"{number:04d}.cls")
+            label.size = len(path.parent.name.encode())
+            archive.addfile(label, io.BytesIO(path.parent.name.encode()))
+    monkeypatch.chdir(tmp_path)
+    job = prepared("job", config)
+    # Now `auto` would find class folders there.
+    shutil.copytree(tmp_path / "folders/owl", tmp_path / "images/owl")
+    figures = job.run(config)
+    assert figures["images"] > 0
+    assert figures["images_rejected"] == 0
