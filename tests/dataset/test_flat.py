@@ -45,7 +45,7 @@ def test_is_the_same_as_the_images_in_class_folders(folder, tmp_path):
     assert sorted_.samples.drop(["path"]).equals(flat.samples.drop(["path"]))
 
 
-def test_sorts_by_class_and_name(tmp_path):
+def test_sorts_by_class_id_and_name_as_class_folders_do(tmp_path):
     labels = {"z.png": "a", "b.png": "B", "a.png": "a", "ü 1.webp": "B", "É.JPG": "a b"}
     for name in labels:
         (tmp_path / name).write_bytes(b"")
@@ -53,8 +53,8 @@ def test_sorts_by_class_and_name(tmp_path):
     file.write_text("image,class_id\n" + "".join(f"{name},{class_id}\n" for name, class_id in labels.items()))
     listing = open_source(tmp_path, "flat", str(file)).list()
     assert listing.classes == ["B", "a", "a b"]
-    assert listing.samples["sample_id"].to_pylist() == ["B/b.png", "B/ü 1.webp", "a/a.png", "a/z.png", "a b/É.JPG"]
-    assert listing.samples["class_index"].to_pylist() == [0, 0, 1, 1, 2]
+    assert listing.samples["sample_id"].to_pylist() == ["B/b.png", "B/ü 1.webp", "a b/É.JPG", "a/a.png", "a/z.png"]
+    assert listing.samples["class_index"].to_pylist() == [0, 0, 2, 1, 1]
     assert listing.skipped == {"not named as images": 1}
 
 

@@ -56,6 +56,18 @@ def test_names_with_spaces_and_of_any_script(tmp_path):
     assert [source.read(row).decode() for row in listing.samples.to_pylist()] == sorted(names)
 
 
+def test_rows_are_in_the_order_of_their_ids_where_folders_nest(tmp_path):
+    names = ["a/b.png", "a/b/c.png", "a/b-c/d.png", "a-b/x", "a/a", "a.b/y", "a0/z"]  # '-' < '.' < '/' < '0'
+    for name in names:
+        write(tmp_path / name, name.encode())
+    source = open_source(tmp_path, "folder")
+    listing = source.list()
+    assert listing.classes == ["a", "a-b", "a.b", "a0"]
+    assert ids(listing) == sorted(names) != sorted(names, key=Path)
+    assert listing.samples["class_index"].to_pylist() == [1, 2, 0, 0, 0, 0, 3]
+    assert [source.read(row).decode() for row in listing.samples.to_pylist()] == sorted(names)
+
+
 def test_counts_what_it_skips(tmp_path):
     write(tmp_path / "a" / "1.png")
     write(tmp_path / "a" / ".DS_Store")

@@ -75,15 +75,15 @@ def test_lists_the_images_of_all_tables_by_class(tmp_path):
     assert listing.samples.schema == SAMPLES
     first, second = "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"
     assert listing.samples.to_pydict() == {
-        "sample_id": [f"b/{i}.png" for i in (0, 2, 4, 8, 9)] + [f"a/{i}.png" for i in (1, 3, 5, 6, 7)],
-        "class_index": [0] * 5 + [1] * 5,
-        "class_id": ["b"] * 5 + ["a"] * 5,
+        "sample_id": [f"a/{i}.png" for i in (1, 3, 5, 6, 7)] + [f"b/{i}.png" for i in (0, 2, 4, 8, 9)],
+        "class_index": [1] * 5 + [0] * 5,
+        "class_id": ["a"] * 5 + ["b"] * 5,
         "path": [first] * 3 + [second] * 2 + [first] * 3 + [second] * 2,
-        "offset": [0, 2, 4, 2, 3, 1, 3, 5, 0, 1],
-        "bytes": [1, 3, 5, 9, 10, 2, 4, 6, 7, 8],
+        "offset": [1, 3, 5, 0, 1, 0, 2, 4, 2, 3],
+        "bytes": [2, 4, 6, 7, 8, 1, 3, 5, 9, 10],
     }
     read = [source.read(row) for row in listing.samples.to_pylist()]
-    assert read == [image(i)[0] for i in (0, 2, 4, 8, 9, 1, 3, 5, 6, 7)]
+    assert read == [image(i)[0] for i in (1, 3, 5, 6, 7, 0, 2, 4, 8, 9)]
 
 
 def test_source_may_be_a_folder_a_pattern_or_a_table(tmp_path):
@@ -131,9 +131,9 @@ def test_images_without_paths(tmp_path, type):
     source = open_source(tmp_path / "t.parquet")
     listing = source.list()
     assert listing.classes == ["3", "20"]
-    assert listing.samples["sample_id"].to_pylist() == ["3/t-0", "3/t-1", "20/t-2"]
-    assert listing.samples["bytes"].to_pylist() == [1, 2, 0]
-    assert [source.read(row) for row in listing.samples.to_pylist()] == [b"1", b"22", b""]
+    assert listing.samples["sample_id"].to_pylist() == ["20/t-2", "3/t-0", "3/t-1"]
+    assert listing.samples["bytes"].to_pylist() == [0, 1, 2]
+    assert [source.read(row) for row in listing.samples.to_pylist()] == [b"", b"1", b"22"]
     assert listing.skipped == {"rows without an image": 1}
 
 

@@ -73,9 +73,9 @@ def test_lists_and_reads_shards(tmp_path):
         "10/2.WebP": pictures["WEBP"],
         "10/n01440764_26.jpg": pictures["JPEG"],
     }
-    assert list(contents(source)) == ["9/3.jpeg", "9/x/y/1.PNG", "10/2.WebP", "10/n01440764_26.jpg"]
-    assert listing.samples["class_index"].to_pylist() == [0, 0, 1, 1]
-    assert listing.samples["class_id"].to_pylist() == ["9", "9", "10", "10"]
+    assert list(contents(source)) == ["10/2.WebP", "10/n01440764_26.jpg", "9/3.jpeg", "9/x/y/1.PNG"]
+    assert listing.samples["class_index"].to_pylist() == [1, 1, 0, 0]
+    assert listing.samples["class_id"].to_pylist() == ["10", "10", "9", "9"]
     assert listing.samples["path"].to_pylist() == [second.name, first.name, second.name, first.name]
     assert listing.skipped == {}
     for row in listing.samples.to_pylist():

@@ -36,9 +36,10 @@ class Listing(NamedTuple):
         Class ids; the position is the class_index. Sorted, but for labels that are numbers, which come in
         their numbers' order. Classes without images are included where the source names them.
     samples : pyarrow.Table
-        One row a sample, with the columns of `SAMPLES`, sorted by (class_index, sample_id). A sample_id begins
-        with its class_id and a slash, and is the same in every format that keeps the image's file name. `path`
-        and `offset` are the locator from which the source reads the sample again.
+        One row a sample, with the columns of `SAMPLES`, sorted by sample_id (its UTF-8 bytes), whatever
+        the classes' numbers are. A sample_id begins with its class_id and a slash, and is the same in every
+        format that keeps the image's file name: so the same images are the same rows. `path` and `offset` are
+        the locator from which the source reads the sample again.
     skipped : dict of str to int
         How many entries were left out, or deserve a word, by kind.
     """

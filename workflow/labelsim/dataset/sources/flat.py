@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsim.dataset.sources import SAMPLES, Listing
+from labelsim.dataset.sources import Listing
 from labelsim.dataset.sources.entries import SPECIAL, entries, is_folder, is_image, left_out, times
 from labelsim.dataset.sources.labels import image_labels, label_file
+from labelsim.dataset.sources.samples import FOUND, sample_table
 from labelsim.digests import digest, file_digest
 from labelsim.errors import LabelsimError
 
@@ -60,17 +61,10 @@ class FlatSource:
         sizes = self._sizes(skipped)
         labels = image_labels(list(sizes), self.labels, self.near)
         classes = sorted(set(labels.values()))
-        index = {class_id: i for i, class_id in enumerate(classes)}
-        rows = sorted((index[labels[name]], f"{labels[name]}/{name}", name) for name in sizes)
-        columns = [
-            pa.array([sample_id for _, sample_id, _ in rows], pa.string()),
-            pa.array([i for i, _, _ in rows], pa.int32()),
-            pa.array([classes[i] for i, _, _ in rows], pa.string()),
-            pa.array([name for _, _, name in rows], pa.string()),
-            pa.nulls(len(rows), pa.int64()),
-            pa.array([sizes[name] for _, _, name in rows], pa.int64()),
-        ]
-        return Listing(classes, pa.table(columns, schema=SAMPLES), dict(sorted(skipped.items())))
+        names = list(sizes)
+        columns = [names, [labels[name] for name in names], names, pa.nulls(len(names), pa.int64()), [*sizes.values()]]
+        samples = sample_table(pa.table(columns, schema=FOUND), classes)
+        return Listing(classes, samples, dict(sorted(skipped.items())))
 
     def read(self, row: Mapping[str, Any]) -> bytes:
         """Read one sample's bytes.

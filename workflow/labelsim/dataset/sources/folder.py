@@ -58,7 +58,8 @@ class FolderSource:
         classes = sorted(folders)
         progress = Progress("class folders", len(classes))
         tables = [SAMPLES.empty_table()]
-        for class_index, class_id in enumerate(classes):
+        # in the order of the sample_ids, in which a-b/1.png comes before a/1.png
+        for class_index, class_id in sorted(enumerate(classes), key=lambda class_: f"{class_[1]}/"):
             found = sorted(_samples(self.path / class_id, class_id, folders[class_id], skipped))
             progress.part()
             progress.image(len(found))

@@ -29,7 +29,7 @@ def sample_table(found: pa.Table, classes: Sequence[str]) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        With the columns of `labelsim.dataset.sources.SAMPLES`, sorted by (class_index, sample_id).
+        With the columns of `labelsim.dataset.sources.SAMPLES`, sorted by sample_id.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def sample_table(found: pa.Table, classes: Sequence[str]) -> pa.Table:
         **{name: found[name] for name in ("class_id", "path", "offset", "bytes")},
     }
     samples = pa.table(columns, schema=SAMPLES)
-    return samples.sort_by([("class_index", "ascending"), ("sample_id", "ascending")]).combine_chunks()
+    return samples.sort_by("sample_id").combine_chunks()
 
 
 def repeats(found: pa.Table) -> int:
