@@ -61,11 +61,22 @@ onsuccess:
         print(f"\nWARNING: {warning}", file=sys.stderr)
 
 
-rule all:
-    default_target: True
+# What to ask for by name, in the order in which it is made; without a name, for all.
+rule features:
+    input:
+        shard_features,
+
+
+rule tables:
     input:
         RUN.neighbors,
         RUN.classes,
         RUN.summary,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
         expand(RUN.class_figure("{figure}"), figure=FIGURES),
         expand(RUN.heatmap("{method}"), method=config["similarity"]["methods"]),

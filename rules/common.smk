@@ -17,6 +17,11 @@ def shards(wildcards):
     return [shard["name"] for shard in read_document(Path(index(wildcards)))["shards"]]
 
 
+def shard_features(wildcards):
+    files = [committed(RUN.features("{shard}")), RUN.rejects("{shard}"), RUN.stats("{shard}")]
+    return expand(files, shard=shards(wildcards))
+
+
 def shard_moments(wildcards):
     return [committed(RUN.shard_moments(shard)) for shard in shards(wildcards)]
 
