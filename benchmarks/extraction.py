@@ -33,6 +33,7 @@ from PIL import Image
 
 from labelsim.config import load
 from labelsim.dataset.pixels import Images, batches
+from labelsim.dataset.shards import automatic_aim
 from labelsim.dataset.sources import open_source
 from labelsim.documents import read_document
 from labelsim.network.builder import build
@@ -199,8 +200,8 @@ def _write(
         ideal = [1 / (1 / a + 1 / b) for a, b in zip(bare, front_end, strict=True)]
     name = f"{options.network}, {options.precision}"
     efficiency, cost = GOALS[kind]
-    default = load({"run": "x", "dataset": {"source": "x"}})["extract"]["images_per_shard"]
-    computing = default / median(stage)
+    job = automatic_aim(1_281_167)  # ImageNet's training images
+    computing = job / median(stage)
     of = results.Result.of
     results.write(
         f"extraction-{options.network}-{options.precision}",
@@ -211,7 +212,7 @@ def _write(
             of(f"{name}: stage against ideal", results.ratio(stage, ideal), "x", efficiency),
             of(f"{name}: a pass with probes against one without", median(costs), "x", cost),
             of(f"{name}: start of a job, without Snakemake's", start, "s"),
-            of(f"{name}: its share of a job of {default:,} images", start / (start + computing), "x", "<= 0.05"),
+            of(f"{name}: its share of a job of {job:,} images", start / (start + computing), "x", "<= 0.05"),
         ],
         kind,
     )

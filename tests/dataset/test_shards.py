@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelsim.dataset.shards import boundaries, choose, cut, folds, row_digests
+from labelsim.dataset.shards import automatic_aim, boundaries, choose, cut, folds, row_digests
 
 # of the ids n0/0.JPEG to n0/11.JPEG, 100 bytes each
 KNOWN_SHARDS = [("41068b9d8614fb0e", 0, 5), ("c23a5587ba7953b5", 5, 8), ("c48b7f79413d09df", 8, 12)]
@@ -30,6 +30,27 @@ def replace(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
 
 def sample_ids(n: int, seed: int = 0) -> list[str]:
     return sorted(f"class {i % 7}/{i:x} {seed} ü.JPEG" for i in range(n))
+
+
+@pytest.mark.parametrize(
+    ("images", "aim"),
+    [
+        (0, 16_384),
+        (1_000, 16_384),
+        (262_143, 16_384),
+        (262_144, 16_384),
+        (524_287, 16_384),
+        (524_288, 32_768),
+        (1_048_575, 32_768),
+        (1_281_167, 65_536),
+        (4_194_303, 131_072),
+        (4_194_304, 262_144),
+        (14_197_122, 262_144),
+        (100_000_000, 262_144),
+    ],
+)
+def test_automatic_aim(images, aim):
+    assert automatic_aim(images) == aim
 
 
 @settings(max_examples=200)

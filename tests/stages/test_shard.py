@@ -22,10 +22,10 @@ def sharded(tmp_path):
     toy.write_images(tmp_path / "images")
     dataset = load(toy.config())["dataset"] | {"source": str(tmp_path / "images")}
 
-    def sharded(names="auto", **checked):
+    def sharded(names="auto", images_per_shard=60, **checked):
         scan(dataset, tmp_path / "manifest.parquet")
         index = tmp_path / "shards" / "index.json"
-        shard(tmp_path / "manifest.parquet", 60, names, index, index.with_name("classes.json"), **checked)
+        shard(tmp_path / "manifest.parquet", images_per_shard, names, index, index.with_name("classes.json"), **checked)
         return json.loads(index.read_text(encoding="utf-8"))
 
     return sharded
@@ -41,6 +41,13 @@ def test_shards_hold_the_manifest_in_its_order(sharded, tmp_path):
     ids, names = read_classes(tmp_path / "shards")
     assert ids == sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
     assert len(ids) == index["classes"] == len(names)
+
+
+def test_a_small_dataset_is_one_shard_if_shards_are_automatic(sharded, caplog):
+    caplog.set_level("INFO")
+    index = sharded(images_per_shard="auto")
+    assert [entry["images"] for entry in index["shards"]] == [index["images"]]
+    assert "16,384 images" in caplog.text
 
 
 def test_shards_that_are_there_are_not_written_again(sharded, tmp_path):

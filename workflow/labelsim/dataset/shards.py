@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["boundaries", "choose", "cut", "folds", "row_digests", "shard_name"]
+__all__ = ["automatic_aim", "boundaries", "choose", "cut", "folds", "row_digests", "shard_name"]
 
 DIGEST_BYTES = 16
 BATCH = 65_536  # rows that are Python objects at a time
@@ -78,6 +78,24 @@ def boundaries(keys: np.ndarray, aim: int) -> np.ndarray:
     edges = [0, *starts.tolist(), n]
     pieces = [first for start, stop in pairwise(edges) for first in _split(keys, start, stop, aim)]
     return np.array(pieces[:n], np.int64)  # [:n]: no rows, no shard
+
+
+def automatic_aim(images: int) -> int:
+    """Choose how many images a shard should have.
+
+    Parameters
+    ----------
+    images : int
+        Number of all images.
+
+    Returns
+    -------
+    int
+        The largest power of two that is at most a sixteenth of them, but at least 16,384 and at most 262,144: enough
+        shards for several GPUs, and seldom another value when images are added.
+    """
+    sixteenth = min(max(images // 16, 16_384), 262_144)
+    return 1 << (sixteenth.bit_length() - 1)
 
 
 def cut(samples: pa.Table, images_per_shard: int) -> list[tuple[str, int, int]]:

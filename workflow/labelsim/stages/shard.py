@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
 from labelsim.dataset.class_index import write_classes
 from labelsim.dataset.classes import class_names, find_class
-from labelsim.dataset.shards import cut, shard_name
+from labelsim.dataset.shards import automatic_aim, cut, shard_name
 from labelsim.digests import canonical, digest
 from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
@@ -26,7 +27,7 @@ _LOCATOR = ["sample_id", "path", "offset"]
 
 def shard(
     manifest: Path,
-    images_per_shard: int,
+    images_per_shard: int | Literal["auto"],
     names: str,
     index: Path,
     class_ids: Path,
@@ -40,8 +41,8 @@ def shard(
     ----------
     manifest : Path
         As `scan` writes it.
-    images_per_shard : int
-        Aimed at.
+    images_per_shard : int or "auto"
+        Aimed at; `auto`: as `automatic_aim` chooses.
     names : str
         The configuration's `dataset.class_names`.
     index : Path
@@ -74,7 +75,8 @@ def shard(
             raise LabelsimError(f"report.classes: {error}") from None
     if network is not None:
         _compare(ids, output_labels(outputs, read_document(network), ids))
-    shards = cut(samples, images_per_shard)
+    aim = automatic_aim(len(samples)) if images_per_shard == "auto" else images_per_shard
+    shards = cut(samples, aim)
     new = 0
     for name, start, stop in shards:
         path = index.parent / f"{name}.parquet"
@@ -82,7 +84,7 @@ def shard(
         if not _whole(path, rows, metadata["format"]):
             write_table(rows, path, {"format": metadata["format"]})
             new += 1
-    logger.info("%d shards, %d of them new", len(shards), new)
+    logger.info("%d shards, %d of them new; aimed at %s images each", len(shards), new, f"{aim:,}")
     write_classes(index.parent, ids, labels)
     write_document(
         index,
