@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 import labelsim
+from labelsim.dataset.class_index import write_classes
 from labelsim.documents import write_document
 from labelsim.errors import LabelsimError
 from labelsim.run import Paths, committed, figure_names, open_run
@@ -45,7 +46,8 @@ def run(tmp_path):
     paths = Paths(str(tmp_path / "results" / "test"))
     for name in ("manifest", "neighbors", "classes"):
         write_table(pa.table({"class_id": IDS, "table": [name] * 3}), Path(getattr(paths, name)), {"model": "é"})
-    write_document(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}], "classes": [{"id": i} for i in IDS]})
+    write_document(Path(paths.index), {"shards": [{"name": "b"}, {"name": "a"}]})
+    write_classes(Path(paths.index).parent, IDS.tolist(), NAMES.tolist())
     write_document(Path(paths.network), {"head": "fc"})
     write_document(Path(paths.summary), {"classes": 3})
     for shard, rejected in (("a", ["1.png"]), ("b", [])):
