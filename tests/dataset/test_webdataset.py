@@ -124,12 +124,26 @@ def test_a_missing_shard_is_an_error(tmp_path):
         alone.list()
 
 
-def test_shards_of_several_splits_are_an_error(tmp_path):
+def test_shards_of_several_splits_are_taken_together_on_purpose_only(tmp_path):
     for name in ("set-train-0000", "set-train-0001", "set-validation-00"):
         shard(tmp_path / f"{name}.tar", *labelled(name, "a"))
-    with pytest.raises(LabelsimError, match=r"one split: train \(2\), validation \(1\)\..*such as .*\*train\*\.tar$"):
+    with pytest.raises(LabelsimError, match=r"more than one split: train \(2\), validation \(1\)"):
         open_source(tmp_path).list()
     assert len(contents(open_source(tmp_path / "*train*.tar"))) == 2
+    assert len(contents(open_source(tmp_path / "set-{train,validation}-*.tar"))) == 3
+
+
+def test_a_class_may_be_called_as_a_split_is(tmp_path):
+    vehicles = {name: shard(tmp_path / f"{name}.tar", *labelled("1", name)) for name in ("train", "bus", "car")}
+    assert list(contents(open_source(tmp_path))) == [f"{name}/1.jpg" for name in sorted(vehicles)]
+
+
+def test_shards_on_several_disks(tmp_path):
+    for disk, split in (("x", "train"), ("y/z", "val")):
+        shard(tmp_path / disk / split / "0.tar", *labelled(split, "a"))
+    braces = f"{{{tmp_path}/x/train,{tmp_path}/y/z/val}}"
+    for source in (f"{braces}/*.tar", f"{braces}/0.tar", braces):
+        assert contents(open_source(source)) == {"a/train.jpg": b"train", "a/val.jpg": b"val"}
 
 
 def test_a_folder_without_shards_is_an_error(tmp_path):
@@ -244,12 +258,24 @@ def test_keys_that_begin_again_in_each_shard(tmp_path):
     assert list(contents(source)) == ["a/000000.jpg", "b/000000.jpg", "b/000001.jpg"]
 
 
-def test_compressed_shards_are_an_error(tmp_path):
+def test_a_compressed_archive_beside_shards_is_counted(tmp_path):
+    shard(tmp_path / "0.tar", *labelled("0", "a"))
+    for name in ("1.tar.gz", "2.TGZ"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "README").touch()
+    for source in (tmp_path, tmp_path / "*"):
+        listing = open_source(source, "webdataset").list()
+        assert listing.samples["sample_id"].to_pylist() == ["a/0.jpg"]
+        assert listing.skipped == {"beside the shards": 1, "compressed archives beside the shards": 2}
+
+
+def test_compressed_shards_alone_are_an_error(tmp_path):
     shard(tmp_path / "0.tar", *labelled("0", "a"))
     with tarfile.open(tmp_path / "1.tar.gz", "w:gz"):
         pass
-    with pytest.raises(LabelsimError, match=r"1\.tar\.gz is compressed.*uncompress it"):
-        open_source(tmp_path, "webdataset").list()
+    for source in ("1.tar.gz", "{0.tar,1.tar.gz}", "*.gz"):
+        with pytest.raises(LabelsimError, match=r"1\.tar\.gz is compressed"):
+            open_source(tmp_path / source, "webdataset").list()
     (tmp_path / "1.tar.gz").rename(tmp_path / "1.tar")
     with pytest.raises(LabelsimError, match=r"1\.tar is compressed \(gzip\)"):
         open_source(tmp_path, "webdataset").list()

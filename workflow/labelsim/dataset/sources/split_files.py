@@ -1,11 +1,12 @@
 """The files of one split, told by their names, such as the Hugging Face hub's `train-00000-of-00002.parquet`."""
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from labelsim.dataset.paths import expand, is_pattern
+from labelsim.dataset.paths import parts
 from labelsim.errors import LabelsimError
 
 __all__ = ["check_split", "find", "split_files"]
@@ -26,7 +27,7 @@ def find(source: str | Path) -> list[Path]:
     Parameters
     ----------
     source : path
-        A table; a folder with tables in it, or in its folder `data`; or a pattern of tables.
+        A table; a folder with tables in it, or in its folder `data`; or a pattern of either.
 
     Returns
     -------
@@ -36,28 +37,17 @@ def find(source: str | Path) -> list[Path]:
     Raises
     ------
     LabelsimError
-        If there are none, or both in the folder and in `data`.
+        If there are none, or both in a folder and in its `data`.
     """
-    path = Path(source)
-    if not path.is_dir():
-        return expand(source)
-    here, inside = (_tables(folder) for folder in (path, path / "data"))
-    if here and inside:
-        raise LabelsimError(
-            f"dataset.source: there are tables in {path} and in {path / 'data'}; "
-            f"name those of one, by a pattern such as {inside[0].parent / '*.parquet'}"
-        )
-    if not here and not inside:
-        raise LabelsimError(f"dataset.source: there are no .parquet files in {path}, nor in a folder data in it")
-    return here or inside
+    return _all(_found(source))
 
 
 def split_files(source: str | Path) -> list[Path]:
-    """Find the tables of a source, and see that they are one split, and all of it.
+    """Find the tables of a source, and see that none is missing and that splits are mixed on purpose only.
 
-    Which split a table is of, and of how many files, is said by its name: `train-00000-of-00002.parquet`. Without such
-    numbers, words such as `train` and `test` in the names are heeded. Files that are named one by one, with
-    braces too, may be a part of a split.
+    Each expansion of the source's braces is looked at by itself: `{train,validation}-*.parquet` are two splits. A
+    folder, and what wildcards match, must be one split, and all of it. How many files that are is said by names such as
+    `train-00000-of-00002.parquet`. Files that are named one by one, with braces too, may be a part of a split.
 
     Parameters
     ----------
@@ -72,22 +62,28 @@ def split_files(source: str | Path) -> list[Path]:
     Raises
     ------
     LabelsimError
-        If there are no tables, if they are of more than one split, or if some of the split's are missing.
+        If there are no tables, or one is no regular file; as `check_split` does; or if some of a split's are missing.
     """
-    files = find(source)
-    check_split(source, files)
-    if Path(source).is_dir() or (is_pattern(source) and any(sign in str(source) for sign in "*?[")):
-        _check_complete(files)
-    return files
+    found = _found(source)
+    for part, files in found.items():
+        if strange := [file for file in files if not file.is_file()]:
+            raise LabelsimError(f"dataset.source: there is no file {strange[0]}")
+        check_split(part, files)
+        if files != [Path(part)]:
+            _check_complete(files)
+    return _all(found)
 
 
 def check_split(source: str | Path, files: Sequence[Path]) -> None:
-    """See that files are of one split.
+    """See that files are not of several splits.
+
+    Splits are told by names such as `train-00000-of-00002`, or by words such as `train` and `test` in them. A name
+    that says nothing of a split is that of no other split.
 
     Parameters
     ----------
     source : path
-        What they were found by.
+        What they were found by: one expansion of a pattern's braces.
     files : sequence of Path
         Tables, or other files that are named as tables are.
 
@@ -96,38 +92,56 @@ def check_split(source: str | Path, files: Sequence[Path]) -> None:
     LabelsimError
         If their names are of more than one.
     """
-    splits = defaultdict(list)
+    splits: dict[str, list[Path]] = defaultdict(list)
+    patterns: dict[str, str] = {}
+    root = Path(os.path.commonpath([file.parent for file in files]))
     for file in files:
-        splits[_split(file)].append(file)
+        if named := _split(file):
+            split, pattern = named
+            splits[split].append(file)
+            patterns.setdefault(split, str(file.with_name(f"{pattern}{file.suffix}").relative_to(root)))
     if len(splits) > 1:
-        counts = ", ".join(f"{split or members[0].name} ({len(members):,})" for split, members in splits.items())
+        counts = ", ".join(f"{split} ({len(members):,})" for split, members in splits.items())
+        one = patterns.get("train") or patterns[max(patterns)]
         raise LabelsimError(
-            f"dataset.source: {source} holds the files of more than one split: {counts}. "
-            f"Name one of them, by a pattern such as {_pattern(splits)}"
+            f"dataset.source: {source} holds the files of more than one split: {counts}. Name one of them, by a "
+            f"pattern such as {root / one}; or several, with braces: {root}/{{{','.join(patterns.values())}}}"
         )
+
+
+def _found(source: str | Path) -> dict[str, list[Path]]:
+    """The tables of each expansion of the source's braces."""
+    return {part: [file for path in paths for file in _inside(path)] for part, paths in parts(source).items()}
+
+
+def _all(found: Mapping[str, Sequence[Path]]) -> list[Path]:
+    return sorted({file for files in found.values() for file in files})
+
+
+def _inside(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    here, inside = (_tables(folder) for folder in (path, path / "data"))
+    if here and inside:
+        raise LabelsimError(
+            f"dataset.source: there are tables in {path} and in {path / 'data'}; "
+            f"name those of one, by a pattern such as {inside[0].parent / '*.parquet'}"
+        )
+    if not here and not inside:
+        raise LabelsimError(f"dataset.source: there are no .parquet files in {path}, nor in a folder data in it")
+    return here or inside
 
 
 def _tables(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
 
 
-def _split(file: Path) -> str:
+def _split(file: Path) -> tuple[str, str] | None:
+    """Which split a file is of, and the pattern of its files' names; None if its name does not say."""
     if numbered := _NUMBERED.fullmatch(file.stem):
-        return numbered["split"]
-    return _WORDS.get(_word(file).lower(), "")
-
-
-def _word(file: Path) -> str:
-    """The word in a file's name that says which split it is of."""
-    return next((word for word in re.split(r"[^A-Za-z]+", file.stem) if word.lower() in _WORDS), "")
-
-
-def _pattern(splits: dict[str, list[Path]]) -> Path:
-    split = "train" if "train" in splits else max(splits)
-    file = splits[split][0]
-    if _NUMBERED.fullmatch(file.stem):
-        return file.with_name(f"{split}-*{file.suffix}")
-    return file if len(splits[split]) == 1 else file.with_name(f"*{_word(file)}*{file.suffix}")
+        return numbered["split"], f"{numbered['split']}-*"
+    words = re.split(r"[^A-Za-z]+", file.stem)
+    return next(((_WORDS[word.lower()], f"*{word}*") for word in words if word.lower() in _WORDS), None)
 
 
 def _check_complete(files: Sequence[Path]) -> None:

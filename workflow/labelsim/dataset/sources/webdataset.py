@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby, takewhile
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 from pyarrow import compute
 
-from labelsim.dataset.paths import expand, is_pattern
+from labelsim.dataset.paths import parts, root
 from labelsim.dataset.sources import Listing
-from labelsim.dataset.sources.entries import states
+from labelsim.dataset.sources.entries import entries, states
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
@@ -29,6 +29,7 @@ __all__ = ["WebDatasetSource"]
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 BESIDE = "beside the shards"
+PACKED = "compressed archives beside the shards"
 NO_EXTENSION = "files without an extension in shards"
 NO_IMAGE = f"samples without an image ({', '.join(IMAGES)})"
 REPEATED = "images whose key another shard has too (their sample ids name the shard)"
@@ -73,8 +74,8 @@ class WebDatasetSource:
         Raises
         ------
         LabelsimError
-            If there are no shards, or not of one split by their names, if one of them is damaged, if an image has
-            no label or a sample several images, or if a label means no class.
+            If there are no shards, or of several splits (see `labelsim.dataset.sources.split_files.check_split`), if
+            one of them is damaged, if an image has no label or a sample several images, or if a label means no class.
         """
         skipped: Counter[str] = Counter()
         shards = self._shards(skipped)
@@ -118,30 +119,28 @@ class WebDatasetSource:
 
     @cached_property
     def _root(self) -> Path:
-        """The folder that all shards lie in or below."""
-        if is_pattern(self.path):
-            return Path(*takewhile(lambda part: not set(part) & set("{*?["), self.path.parts))
-        return self.path if self.path.is_dir() else self.path.parent
+        return root(self.path)
 
     def _shards(self, skipped: Counter[str]) -> Sequence[Path]:
-        shards: list[Path] = []
-        for path in expand(self.path):
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            for file in files:
-                if file.name.lower().endswith(_COMPRESSED):
-                    raise LabelsimError(
-                        f"dataset.source: {file} is compressed. Images are read in place, which needs uncompressed "
-                        "shards: uncompress it, or take it away if the images are in other shards too."
-                    )
+        shards: set[Path] = set()
+        for part, paths in parts(self.path).items():
+            files = [file for path in paths for file in _inside(path)]
             tars = [file for file in files if file.suffix == ".tar" and not file.name.startswith(".")]
+            packed = [file for file in files if file.name.lower().endswith(_COMPRESSED)]
+            if not tars and packed:
+                raise LabelsimError(
+                    f"dataset.source: {packed[0]} is compressed. Images are read in place, which needs uncompressed "
+                    "shards: uncompress it."
+                )
             if not tars:
-                raise LabelsimError(f"dataset.source: there are no shards, files called .tar, in {path}")
-            skipped[BESIDE] += len(files) - len(tars)
-            shards += tars
-        if missing := [shard for shard in shards if not shard.is_file()]:
-            raise LabelsimError(f"dataset.source: there is no shard {missing[0]}")
-        check_split(self.path, shards)
-        return shards
+                raise LabelsimError(f"dataset.source: there are no shards, files called .tar, in {part}")
+            if missing := [shard for shard in tars if not shard.is_file()]:
+                raise LabelsimError(f"dataset.source: there is no shard {missing[0]}")
+            check_split(part, tars)
+            skipped[PACKED] += len(packed)
+            skipped[BESIDE] += len(files) - len(tars) - len(packed)
+            shards.update(tars)
+        return sorted(shards)
 
     def _shard(self, shard: Path, skipped: Counter[str], progress: Progress) -> pa.Table:
         """List the samples of a shard, with the columns of `_LABELLED`."""
@@ -160,6 +159,10 @@ class WebDatasetSource:
                 progress.image()
         path = shard.relative_to(self._root).as_posix()
         return pa.table([labels, names, [path] * len(names), offsets, sizes], schema=_LABELLED)
+
+
+def _inside(path: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in entries(path)) if path.is_dir() else [path]
 
 
 class _Part(NamedTuple):
