@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,17 +107,53 @@ def test_links_and_relative_paths_find_the_labels(images, tmp_path, monkeypatch)
     assert open_source(images / "val").list() == expected
 
 
-@pytest.mark.parametrize("folder", [".", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC", "ILSVRC/Data/CLS-LOC/val/.."])
-def test_a_folder_above_is_an_error(images, tmp_path, folder):
-    with pytest.raises(
-        LabelsimError, match=f"several sets of images. Name one of them: {images}/val or {images}/train"
-    ):
+ABOVE = [".", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC", "ILSVRC/Data/CLS-LOC/val/.."]
+
+
+@pytest.mark.parametrize("folder", ABOVE)
+def test_a_folder_above_both_sets_is_an_error(images, tmp_path, folder):
+    with pytest.raises(LabelsimError, match=rf"dataset\.source: .*{images}/train or {images}/val"):
         open_source(tmp_path / folder).list()
 
 
-def test_test_images_are_an_error(images):
+def test_a_link_of_another_name_to_both_sets_is_an_error(images, tmp_path):
+    (tmp_path / "imagenet").symlink_to(images)
+    with pytest.raises(LabelsimError, match=rf"dataset\.source: .*{images}/train or {images}/val"):
+        open_source(tmp_path / "imagenet").list()
+
+
+@pytest.mark.parametrize("gone", [["train"], ["val"], ["train", "test"], ["val", "test"]])
+@pytest.mark.parametrize("folder", ABOVE[:-1])
+def test_a_folder_above_one_set_is_that_set(images, tmp_path, folder, gone):
+    for split in gone:
+        shutil.rmtree(images / split)
+    (left,) = {"train", "val"} - set(gone)
+    source, split = open_source(tmp_path / folder), open_source(images / left)
+    listing = source.list()
+    assert listing == split.list()
+    assert source.state() == split.state()
+    assert [source.read(row) for row in listing.samples.to_pylist()] == [
+        split.read(row) for row in listing.samples.to_pylist()
+    ]
+
+
+def test_a_set_that_is_added_changes_the_state(images, tmp_path):
+    (images / "val").rename(tmp_path / "later")
+    states = [open_source(tmp_path).state()]
+    (tmp_path / "later").rename(images / "val")
+    with pytest.raises(LabelsimError, match=f"{images}/val"):
+        open_source(tmp_path).state()
+    (images / "train").rename(tmp_path / "gone")
+    states.append(open_source(tmp_path).state())
+    assert states[0] != states[1]
+
+
+@pytest.mark.parametrize("folder", ["test", "", "../.."])
+def test_test_images_are_an_error(images, folder):
+    for split in ("train", "val"):
+        shutil.rmtree(images / split)
     with pytest.raises(LabelsimError, match="no labels of the test images are published"):
-        open_source(images / "test").list()
+        open_source(images / folder).list()
 
 
 def test_a_folder_elsewhere_is_an_error(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class KaggleSource:
     Parameters
     ----------
     path : path
-        The folder …/CLS-LOC/train or …/CLS-LOC/val.
+        The folder …/CLS-LOC/train or …/CLS-LOC/val; or CLS-LOC or a folder above, if only one of the two is there.
     labels : str
         The configuration's `dataset.labels`, for validation images that are not in class folders.
     """
@@ -54,8 +55,8 @@ class KaggleSource:
         Raises
         ------
         LabelsimError
-            If the folder is none of the two, if it has a class folder that `LOC_synset_mapping.txt` does not know, or
-            as these sources do.
+            If the folder is not one of the two, if it has a class folder that `LOC_synset_mapping.txt` does not know,
+            or as these sources do.
         """
         split = self._split()
         if isinstance(split, FlatSource):
@@ -66,7 +67,7 @@ class KaggleSource:
         unknown = [class_id for class_id in listing.classes if class_id not in known]
         if unknown:
             raise LabelsimError(
-                f"dataset.source: {self.path} has folders that are no classes in {mapping}: {len(unknown):,}, "
+                f"dataset.source: {self._folder} has folders that are no classes in {mapping}: {len(unknown):,}, "
                 f"{unknown[0]!r} for one. Take them away, or set dataset.format: folder, to have each as a class."
             )
         missing = len(known) - len(listing.classes)
@@ -85,30 +86,55 @@ class KaggleSource:
         OSError
             If the file cannot be read.
         """
-        return (self.path / row["path"]).read_bytes()
+        return (self._folder / row["path"]).read_bytes()
 
     def state(self) -> str:
         """Return a digest of what the split's own source sees, and of the classes' file."""
         mapping = self._above(SYNSETS)
         return digest(f"{self._split().state()} {mapping and file_digest(mapping)}")
 
+    @cached_property
+    def _folder(self) -> Path:
+        """The folder of the split."""
+        images = holds_splits(self.path)
+        if is_split(self.path):
+            found = [self.path]
+        elif images:
+            found = [images / split for split in _SPLITS if (images / split).is_dir()]
+        else:
+            raise LabelsimError(
+                f"dataset.source: {self.path} is not a folder of Kaggle's ImageNet. Name …/ILSVRC/Data/{_IMAGES}/val "
+                "or …/train, or set dataset.format: folder for images in class folders, or flat for images in one."
+            )
+        labelled = [folder for folder in found if _place(folder).name != "test"]
+        if not labelled:
+            raise LabelsimError(
+                f"dataset.source: {self.path}: no labels of the test images are published. Name the folder val or "
+                "train; or, if these are images in class folders, set dataset.format: folder."
+            )
+        if len(labelled) > 1:
+            raise LabelsimError(
+                f"dataset.source: {self.path} holds several sets of images. Name one of them: "
+                f"{' or '.join(map(str, labelled))}."
+            )
+        return labelled[0]
+
     def _split(self) -> FolderSource | FlatSource:
-        if not is_split(self.path) or _place(self.path).name == "test":
-            raise LabelsimError(_no_split(self.path))
-        found = [entry for entry in entries(self.path) if not left_out(entry.name)]
-        if _place(self.path).name == "train" or not any(is_image(entry.name) for entry in found):
-            return FolderSource(self.path)
+        found = [entry for entry in entries(self._folder) if not left_out(entry.name)]
+        if _place(self._folder).name == "train" or not any(is_image(entry.name) for entry in found):
+            return FolderSource(self._folder)
         if any(is_folder(entry) and may_hold_images(entry) for entry in found):
             raise LabelsimError(
-                f"dataset.source: {self.path} holds images and folders of images, so that some would be left out. Sort "
-                "all of them into class folders, or none; or set dataset.format to folder or flat to use the one part."
+                f"dataset.source: {self._folder} holds images and folders of images, so that some would be left out. "
+                "Sort all of them into class folders, or none; or set dataset.format to folder or flat to use the one "
+                "part."
             )
         file = self._above(KAGGLE) or self._above(DEVKIT)
-        return FlatSource(self.path, self.labels, file.parent if file else None)
+        return FlatSource(self._folder, self.labels, file.parent if file else None)
 
     def _above(self, name: str) -> Path | None:
         """A file of a name in the folders above, the outermost first."""
-        above = list(_place(self.path).parents)[:_LEVELS]
+        above = list(_place(self._folder).parents)[:_LEVELS]
         return next((folder / name for folder in reversed(above) if (folder / name).is_file()), None)
 
 
@@ -127,26 +153,9 @@ def holds_splits(path: Path) -> Path | None:
 def _place(path: Path) -> Path:
     """Where a folder is, by the names that led to it, or else by those of what links point to."""
     named = Path(os.path.normpath(path.absolute()))
-    linked = named.resolve()
-    return linked if linked.parent.name == _IMAGES != named.parent.name else named
-
-
-def _no_split(path: Path) -> str:
-    if is_split(path):
-        return (
-            f"dataset.source: {path}: no labels of the test images are published. Name the folder val or train; or, "
-            "if these are images in class folders, set dataset.format: folder."
-        )
-    images = holds_splits(path)
-    if images:
-        return (
-            f"dataset.source: {path} holds several sets of images. Name one of them: {images / 'val'} or "
-            f"{images / 'train'}."
-        )
-    return (
-        f"dataset.source: {path} is not a folder of Kaggle's ImageNet. Name …/ILSVRC/Data/{_IMAGES}/val or …/train, or "
-        "set dataset.format: folder for images in class folders, or flat for images in one."
-    )
+    linked = Path(os.path.realpath(named))  # not resolve, which raises RuntimeError for a link to itself
+    known = [_IMAGES in (path.name, path.parent.name) for path in (named, linked)]
+    return linked if known == [False, True] else named
 
 
 def _wnids(mapping: Path) -> set[str]:
