@@ -5,11 +5,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from labelsim.config import check_files, load, weights_file
+from labelsim.config import check_files, load
 from labelsim.dataset.paths import expand as expand_source
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.locks import claim_run
+from labelsim.network.specs import weights_file
 from labelsim.provenance import code, identity
 from labelsim.run import Paths, committed, figure_names, reported_warning
 

@@ -1,11 +1,10 @@
 import copy
-import os
 import re
 
 import pytest
 import yaml
 
-from labelsim.config import SCHEMA, check_files, is_callable_spec, load, read, spec_file, weights_file
+from labelsim.config import SCHEMA, check_files, load, read
 from labelsim.errors import LabelsimError
 
 GIVEN = {"run": "my-run", "dataset": {"source": "images"}}
@@ -80,7 +79,7 @@ def test_a_loaded_configuration_stays_as_it_is():
 
 
 def test_the_demo_leaves_nothing_behind():
-    demo = read(SCHEMA.parents[2] / "config" / "config.yaml")
+    demo = read(SCHEMA.parents[3] / "config" / "config.yaml")
     assert demo["similarity"]["layer_groups"]
     demo["similarity"]["layer_groups"]["more"] = demo["report"]["classes"]
     demo["probe"]["layers"].append("layer1")
@@ -292,8 +291,10 @@ FILES = {
 
 
 def missing(key: str, value: str, made: tuple[str, ...] = ()) -> list[str]:
+    config = given(key, value)
+    config.setdefault("model", {}).setdefault("transform", "package.module:transform")  # a callable needs one
     try:
-        check_files(load(given(key, value)), made)
+        check_files(load(config), made)
     except LabelsimError as error:
         return str(error).split("\n  ")[1:]
     return []
@@ -311,6 +312,7 @@ def test_files_that_are_there_are_fine(files, key, value):
     [
         ("model.weights", None),
         ("model.weights", "DEFAULT"),
+        ("model.weights", "ResNet34_Weights.IMAGENET1K_V1"),
         ("model.classes", "dataset"),
         ("model.name", "timm:resnet10t"),
         ("model.name", "package.module:small"),
@@ -327,6 +329,11 @@ def test_a_missing_file_is_named_with_one_like_it(files, key, value):
     (problem,) = missing(key, value)
     assert problem == f"{key}: there is no file {file!r} (in {files} there is {'my_' + file!r})"
     assert missing(key, value, made=(file,)) == []
+
+
+def test_a_missing_weights_file_that_sounds_like_an_entry_is_named(files):
+    (problem,) = missing("model.weights", "ResNet34_Weights.pth")
+    assert problem.startswith("model.weights: there is no file 'ResNet34_Weights.pth'")
 
 
 def test_a_file_in_a_missing_folder_is_named_with_what_is_there(files):
@@ -362,7 +369,8 @@ def test_every_shard_of_a_pattern_must_be_there(files):
 
 
 def test_all_missing_files_are_listed(files):
-    config = load({"run": "a", "dataset": {"source": "x"}, "model": {"weights": "y.pth", "name": "z.py:f"}})
+    model = {"weights": "y.pth", "name": "z.py:f", "transform": "a.b:f"}
+    config = load({"run": "a", "dataset": {"source": "x"}, "model": model})
     with pytest.raises(LabelsimError) as caught:
         check_files(config)
     assert re.findall(r"\n  ([a-z.]+): ", str(caught.value)) == ["dataset.source", "model.weights", "model.name"]
@@ -399,34 +407,6 @@ def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spec", "callable_", "file"),
-    [
-        ("resnet34", False, None),
-        ("timm:resnet10t", False, None),
-        ("package.module:small", True, None),
-        ("networks.py:small", True, "networks.py"),
-        ("/a b/networks.py:small", True, "/a b/networks.py"),
-        ("auto", False, None),
-    ],
-)
-def test_specs_of_callables(spec, callable_, file):
-    assert is_callable_spec(spec) is callable_
-    found = spec_file(spec)
-    assert (None if found is None else os.fspath(found)) == file
-
-
-@pytest.mark.parametrize(
-    ("weights", "file"),
-    [(None, None), ("IMAGENET1K_V1", None), ("a.pth", "a.pth"), ("folder/weights", "folder/weights"), ("own", "own")],
-)
-def test_weights_that_are_a_file(tmp_path, monkeypatch, weights, file):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own").touch()  # without an ending, a file is known by being there
-    found = weights_file(weights)
-    assert (None if found is None else os.fspath(found)) == file
-
-
-@pytest.mark.parametrize(
     ("model", "weights"),
     [
         ({}, "IMAGENET1K_V1"),
@@ -435,12 +415,28 @@ def test_weights_that_are_a_file(tmp_path, monkeypatch, weights, file):
         ({"name": "timm:resnet18", "weights": "a1_in1k"}, "a1_in1k"),
         ({"name": "timm:resnet18", "weights": None}, None),
         ({"name": "timm:resnet18", "weights": "IMAGENET1K_V1"}, "IMAGENET1K_V1"),  # timm will say that it has none
+        ({"name": "net.py:build", "transform": "net.py:transform"}, None),
+        ({"name": "package.net:build", "transform": "net.py:transform", "weights": "a.pth"}, "a.pth"),
     ],
 )
 def test_weights_that_are_not_given_are_the_ones_of_the_network(model, weights):
     config = load({"run": "x", "dataset": {"source": "images"}, "model": model})
     assert config["model"]["weights"] == weights
     assert load(config) == config
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        ({}, ["model.transform"]),
+        ({"weights": "IMAGENET1K_V1"}, ["model.weights", "model.transform"]),
+        ({"weights": "ResNet34_Weights.DEFAULT", "transform": "net.py:transform"}, ["model.weights"]),
+        ({"weights": "weights.pth"}, ["model.transform"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["net.py:build", "package.net:build"])
+def test_all_that_a_callable_lacks_is_named_at_once(name, model, keys):
+    assert [problem.split(":")[0] for problem in problems(given("model", {"name": name, **model}))] == keys
 
 
 def test_paths_below_the_home_folder(monkeypatch, tmp_path):

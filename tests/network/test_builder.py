@@ -255,6 +255,15 @@ class TestFile:
         assert network.module.transform_input
         assert any("transform_input=True" in note for note in network.notes)
 
+    @pytest.mark.parametrize(
+        "name", ["DEFAULT", "ShuffleNet_V2_X0_5_Weights.DEFAULT", "ShuffleNet_V2_X0_5_Weights.pth"]
+    )
+    def test_a_file_that_is_there_is_no_entry(self, small, tmp_path, name):
+        torch.save(small.state_dict(), tmp_path / name)
+        network = build(SMALL, name, base=tmp_path)
+        assert_same_weights(network.module, small.state_dict())
+        assert (network.labels, network.top1) == (None, None)
+
     def test_names_and_versions_of_older_files(self, tmp_path):
         # torchvision's DenseNet files say norm.1, and have no num_batches_tracked.
         state = torchvision.models.densenet121().state_dict()

@@ -98,7 +98,7 @@ class TestName:
         monkeypatch.setitem(sys.modules, "timm", None)  # as Python has it for what cannot be imported
         monkeypatch.delitem(sys.modules, "labelsim.network.timm_models", raising=False)
         monkeypatch.delattr(labelsim.network, "timm_models", raising=False)
-        with pytest.raises(LabelsimError, match=r"need the package timm .*pip install 'labelsim\[timm\]'"):
+        with pytest.raises(LabelsimError, match=r"need the package timm .*pip install timm"):
             build("timm:resnet18", None)
         check_name("resnet18")
 

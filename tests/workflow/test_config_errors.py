@@ -19,6 +19,10 @@ def unknown_model(config):
     config["model"] |= {"name": "resnet33", "transform": "auto"}
 
 
+def callable_alone(config):
+    config["model"] = {"name": "network.py:network", "weights": "IMAGENET1K_V1"}
+
+
 def unknown_layer(config):
     config["probe"] = {"layers": ["convv*"]}
 
@@ -44,6 +48,7 @@ def unknown_class(config):
             ["dataset.source: 'imags' does not exist; expected a folder", "'images'"],
         ),
         (unknown_model, ["model.name 'resnet33' is no known network; did you mean resnet34"]),
+        (callable_alone, ["model.weights: 'IMAGENET1K_V1' is not valid", "model.transform: 'network.py:network'"]),
         (unknown_class, ["report.classes: no class is called 'tensh'; did you mean: tench?"]),
         (unknown_layer, ["probe.layers: 'convv*' matches none of the 3 convolution modules", "conv1"]),
     ],

@@ -51,3 +51,12 @@ def test_weights_replaced_at_the_same_path(rerun):
     assert rerun.jobs() == ["network"]
     torch.save({name: 2 * tensor for name, tensor in small.state(rerun.folder).items()}, weights)
     assert rerun.jobs() == everything(rerun, "network")
+
+
+def test_weights_in_a_file_that_sounds_like_an_entry_of_torchvision(rerun):
+    (rerun.folder / "weights.pth").rename(rerun.folder / "ResNet34_Weights.pth")
+    rerun.configure("model.weights", "ResNet34_Weights.pth")
+    assert rerun.jobs() == ["network"]
+    other = {name: 2 * tensor for name, tensor in small.state(rerun.folder).items()}
+    torch.save(other, rerun.folder / "ResNet34_Weights.pth")
+    assert rerun.jobs() == everything(rerun, "network")

@@ -17,11 +17,11 @@ from jsonschema.validators import extend
 
 from labelsim.dataset.paths import expand, is_pattern
 from labelsim.errors import LabelsimError
+from labelsim.network.specs import TIMM, is_callable_spec, spec_file, timm_folder, weights_file
 
-__all__ = ["check_files", "is_callable_spec", "labels_file", "load", "read", "spec_file", "timm_folder", "weights_file"]
+__all__ = ["check_files", "labels_file", "load", "read"]
 
-TIMM = "timm:"
-SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
+SCHEMA = Path(__file__).resolve().parent / "schemas" / "config.schema.yaml"
 
 # JSON has one kind of number; here 9.0 is no whole number, and .nan and .inf are none at all.
 _CHECKER = Draft202012Validator.TYPE_CHECKER.redefine_many(
@@ -45,20 +45,26 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         A new configuration with every key of the schema. The one default that depends on another key: the weights of
-        a network of timm are timm's own, ``DEFAULT``.
+        a network of timm are timm's own, ``DEFAULT``, and a callable's those that it returns, None.
 
     Raises
     ------
     LabelsimError
-        Naming every wrong key, its value and what was expected.
+        Naming every wrong key, its value and what was expected; and all that a callable needs and does not have.
     """
     # jsonschema tells of every missing key apart, but with all of them: hence the dict, none twice.
     _raise(list(dict.fromkeys(message for error in _errors(given) for message in _messages(error))))
     config: dict[str, Any] = _filled(given, _schema())
-    if config["model"]["name"].startswith(TIMM) and "weights" not in given.get("model", {}):
-        config["model"]["weights"] = "DEFAULT"  # the schema's default is an entry of torchvision's
+    name = config["model"]["name"]
+    if "weights" not in given.get("model", {}):  # the schema's default is an entry of torchvision's
+        if name.startswith(TIMM):
+            config["model"]["weights"] = "DEFAULT"
+        elif is_callable_spec(name):
+            config["model"]["weights"] = None
     config["dataset"] = {key: _expanded(value) for key, value in config["dataset"].items()}
     config["model"] = {key: _expanded(value) for key, value in config["model"].items()}
+    if is_callable_spec(name):
+        _raise(list(_missing_of_callable(config["model"])))
     return config
 
 
@@ -99,36 +105,9 @@ def read(path: Path) -> dict[str, Any]:
     return load(given)
 
 
-def is_callable_spec(spec: str) -> bool:
-    """Whether a value has the form package.module:callable or path/to/file.py:callable."""
-    return ":" in spec and not spec.startswith(TIMM)
-
-
-def spec_file(spec: str) -> Path | None:
-    """The file of path/to/file.py:callable; None for every other value."""
-    file, _, name = spec.rpartition(":")
-    return Path(file) if name and file.endswith(".py") else None
-
-
-def timm_folder(name: str) -> Path | None:
-    """The folder of timm:local-dir:folder; None for every other name."""
-    folder = name.removeprefix(f"{TIMM}local-dir:")
-    return Path(folder) if folder != name else None
-
-
 def labels_file(labels: str) -> Path | None:
     """The file that `dataset.labels` names; None for a word."""
     return _table_file(labels, "auto", "as-is", "imagenet-1k")
-
-
-def weights_file(weights: str | None) -> Path | None:
-    """The file that `model.weights` names; None for published weights of torchvision's or timm's, or null."""
-    if weights is None:
-        return None
-    if "_Weights." in weights:  # ResNet34_Weights.IMAGENET1K_V1, as torchvision prints an entry
-        return None
-    path = Path(weights)
-    return path if path.suffix or len(path.parts) > 1 or path.is_file() else None
 
 
 def _raise(problems: list[str]) -> None:
@@ -207,6 +186,21 @@ def _filled(given: Any, schema: Mapping[str, Any]) -> Any:
 def _expanded(value: Any) -> Any:
     """A path below ~ as one below the user's home; every other value as it is."""
     return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+
+def _missing_of_callable(model: Mapping[str, Any]) -> Iterator[str]:
+    """Messages about what published networks bring and a callable does not."""
+    name, weights = model["name"], model["weights"]
+    if weights is not None and weights_file(weights) is None:
+        yield (
+            f"model.weights: {weights!r} is not valid; expected a file, or null (the network as {name!r} returns it), "
+            "as published weights do not belong to a callable"
+        )
+    if model["transform"] == "auto":
+        yield (
+            f"model.transform: {name!r} does not say how its images are prepared; expected a callable that returns the "
+            "transform, package.module:callable or path/to/file.py:callable"
+        )
 
 
 def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator[str]:

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from labelsim.config import is_callable_spec, labels_file, spec_file, timm_folder, weights_file
+from labelsim.config import labels_file
 from labelsim.digests import canonical, digest, file_digest
 from labelsim.errors import LabelsimError
+from labelsim.network.specs import is_callable_spec, spec_file, timm_folder, weights_file
 
 __all__ = ["code", "identity", "version"]
 

@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from labelsim.errors import LabelsimError, near, reason
 from labelsim.network.checkpoint import load_state, read_state
 from labelsim.network.published import Published, Transform
+from labelsim.network.specs import TIMM, is_callable_spec, weights_file
 
 __all__ = ["Network", "build", "check_name", "load_callable"]
-
-_TIMM = "timm:"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def build(name: str, weights: str | None, transform: str = "auto", base: Path = 
     own = None if transform == "auto" else _check_transform(transform, _call(transform, base))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        found = _called(name, weights, base) if _is_spec(name) else _published(name, weights, base)
+        found = _called(name, weights, base) if is_callable_spec(name) else _published(name, weights, base)
     preprocess = own or found.transform
     if preprocess is None:
         raise LabelsimError(
@@ -120,8 +119,8 @@ def check_name(name: str) -> None:
     LabelsimError
         If it is neither a torchvision classification builder, nor one of timm's, nor the spec of a callable.
     """
-    if not _is_spec(name):
-        _zoo(name).check(name.removeprefix(_TIMM))
+    if not is_callable_spec(name):
+        _zoo(name).check(name.removeprefix(TIMM))
 
 
 def load_callable(spec: str, base: Path = Path()) -> Callable[..., Any]:
@@ -156,13 +155,9 @@ def load_callable(spec: str, base: Path = Path()) -> Callable[..., Any]:
     return found
 
 
-def _is_spec(name: str) -> bool:
-    return ":" in name and not name.startswith(_TIMM)
-
-
 def _zoo(name: str) -> Any:
     """The module that knows a published network. Imported here: a network of the user's own does without."""
-    if name.startswith(_TIMM):
+    if name.startswith(TIMM):
         from labelsim.network import timm_models
 
         return timm_models
@@ -173,9 +168,9 @@ def _zoo(name: str) -> Any:
 
 def _published(name: str, weights: str | None, base: Path) -> Published:
     """A network of torchvision's or timm's."""
-    zoo, short = _zoo(name), name.removeprefix(_TIMM)
-    entry = None if weights is None else zoo.find_entry(short, weights)
-    file = None
+    zoo, short = _zoo(name), name.removeprefix(TIMM)
+    file = weights_file(weights, base)
+    entry = None if weights is None or file is not None else zoo.find_entry(short, weights)
     if weights is not None and entry is None:
         known = ", ".join(zoo.entries(short)) or "it has none"
         file = _find_file(weights, base, f"is neither published weights of {name} ({known}) nor a file: it is {{}}.")

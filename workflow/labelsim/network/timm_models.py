@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     raise LabelsimError(
         f"model.name: networks of timm need the package timm ({reason(error)}). "
-        "Install it with `pip install 'labelsim[timm]'`, or give a torchvision network."
+        "Install it with `pip install timm`, or give a torchvision network."
     ) from error
 
 __all__ = ["build", "check", "entries", "find_entry"]

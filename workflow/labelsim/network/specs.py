@@ -1,0 +1,55 @@
+"""What the values of `model` stand for: a published network or weights, a callable, or a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["TIMM", "is_callable_spec", "spec_file", "timm_folder", "weights_file"]
+
+TIMM = "timm:"
+# ResNet34_Weights.IMAGENET1K_V1, as torchvision prints an entry; ResNet34_Weights.pth is none.
+_ENTRY = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*_Weights\.[A-Z][A-Z0-9_]*")
+
+
+def is_callable_spec(spec: str) -> bool:
+    """Whether a value has the form package.module:callable or path/to/file.py:callable."""
+    return ":" in spec and not spec.startswith(TIMM)
+
+
+def spec_file(spec: str) -> Path | None:
+    """The file of path/to/file.py:callable; None for every other value."""
+    file, _, name = spec.rpartition(":")
+    return Path(file) if name and file.endswith(".py") else None
+
+
+def timm_folder(name: str) -> Path | None:
+    """The folder of timm:local-dir:folder; None for every other name."""
+    folder = name.removeprefix(f"{TIMM}local-dir:")
+    return Path(folder) if folder != name else None
+
+
+def weights_file(weights: str | None, base: Path = Path()) -> Path | None:
+    """The file that `model.weights` names, whether it is there or not.
+
+    Parameters
+    ----------
+    weights : str or None
+        The value of `model.weights`.
+    base : Path
+        What a relative path is relative to.
+
+    Returns
+    -------
+    Path or None
+        None for published weights of torchvision's or timm's, and for null. A name that could be either is a file's
+        if there is one.
+    """
+    if weights is None:
+        return None
+    path = base / Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if _ENTRY.fullmatch(weights):
+        return None
+    return path if path.suffix or "/" in weights else None
