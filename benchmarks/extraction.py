@@ -110,7 +110,7 @@ def _prepare(folder: Path, config: dict[str, Any]) -> dict[str, Path]:
     """Do what comes before the extraction."""
     scan(config["dataset"], folder / "manifest.parquet")
     index = folder / "shards" / "index.json"
-    shard(folder / "manifest.parquet", 1_000_000, "auto", index, folder / "classes.json")
+    shard(folder / "manifest.parquet", 1_000_000, "auto", index)
     (entry,) = json.loads(index.read_text())["shards"]
     network(
         config["model"], config["probe"], config["similarity"], identity("network", config), folder / "network.json"

@@ -84,7 +84,7 @@ def _run() -> tuple[Paths, list[str]]:
     paths = Paths(f"results/{given['run']}")
     manifest, index, made = Path(paths.manifest), Path(paths.index), Path(paths.network)
     scan(given["dataset"], manifest)
-    shard(manifest, IMAGES_PER_SHARD, "auto", index, Path(paths.class_ids))
+    shard(manifest, IMAGES_PER_SHARD, "auto", index)
     network(given["model"], given["probe"], given["similarity"], identity("network", given), made)
     shards = [entry["name"] for entry in read_document(index)["shards"]]
     for name in shards[:JOBS]:

@@ -113,7 +113,7 @@ def _shard(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> No
     from labelsim.stages.shard import shard as cut
 
     aim = given["extract"]["images_per_shard"]
-    cut(Path(paths.manifest), aim, "auto", Path(paths.index), Path(paths.class_ids))
+    cut(Path(paths.manifest), aim, "auto", Path(paths.index))
 
 
 def _extract(given: dict[str, Any], paths: Paths, shard: str, threads: int) -> None:

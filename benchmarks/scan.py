@@ -42,7 +42,7 @@ def stages(folder: Path) -> None:
     config = load({"run": "x", "dataset": {"source": str(folder / "train")}, "extract": {"images_per_shard": 16_384}})
     scan(config["dataset"], folder / "manifest.parquet")
     index = folder / "shards" / "index.json"
-    shard(folder / "manifest.parquet", config["extract"]["images_per_shard"], "auto", index, folder / "classes.json")
+    shard(folder / "manifest.parquet", config["extract"]["images_per_shard"], "auto", index)
 
 
 def main() -> None:

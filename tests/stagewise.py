@@ -28,7 +28,7 @@ def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Pat
         name: Path(getattr(run, name)) for name in dir(run) if isinstance(getattr(run, name), str) and name[0] != "_"
     }
     scan(config["dataset"], path["manifest"])
-    shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"], path["class_ids"])
+    shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"])
     network(config["model"], config["probe"], config["similarity"], identity("network", config), path["network"])
     write_document(path["network"], read_document(path["network"]) | (weights or {}))
     names = [entry["name"] for entry in json.loads(path["index"].read_text(encoding="utf-8"))["shards"]]

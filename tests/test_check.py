@@ -27,7 +27,7 @@ PATHS = Paths(str(RUN))
 
 def scan_and_shard(config: dict) -> None:
     scan(config["dataset"], Path(PATHS.manifest))
-    shard(Path(PATHS.manifest), 60, "auto", Path(PATHS.index), Path(PATHS.class_ids))
+    shard(Path(PATHS.manifest), 60, "auto", Path(PATHS.index))
 
 
 @pytest.fixture(scope="module")

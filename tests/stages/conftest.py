@@ -55,7 +55,7 @@ def prepare(name: str, config: dict) -> Job:
     """Run the stages before `extract` in the current folder, into a folder of this name."""
     folder = Path(name)
     scan(config["dataset"], folder / "manifest.parquet")
-    shard(folder / "manifest.parquet", 300, "auto", folder / "index.json", folder / "classes.json")
+    shard(folder / "manifest.parquet", 300, "auto", folder / "index.json")
     similarity = config["similarity"] | {"layer_groups": {}}  # those of the toy network, which tests exchange
     network(config["model"], config["probe"], similarity, "{}", folder / "network.json")
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))

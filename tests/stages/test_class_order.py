@@ -74,7 +74,7 @@ def test_moments_are_numpys_whatever_the_order(tmp_path, monkeypatch, order, hel
     write_document(tmp_path / "network.json", {"labels": None, "outputs": 130})
     for name in names:
         store, network = tmp_path / f"{name}.zarr", tmp_path / "network.json"
-        moments(store, network, tmp_path / "classes.json", "dataset", tmp_path / f"{name}-moments.zarr")
+        moments(store, network, tmp_path / "class_ids.json", "dataset", tmp_path / f"{name}-moments.zarr")
     parts = [tmp_path / f"{name}-moments.zarr" for name in names]
     rejects = [tmp_path / f"{name}.parquet" for name in names]
     merge_shards(parts, rejects, tmp_path / "index.json", 1.0, tmp_path / "moments.zarr")

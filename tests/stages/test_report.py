@@ -25,7 +25,7 @@ def draw(tmp_path):
     manifest = tmp_path / "manifest.parquet"
     scan(dataset, manifest)
     index = tmp_path / "shards" / "index.json"
-    shard(manifest, 60, "auto", index, index.with_name("classes.json"))
+    shard(manifest, 60, "auto", index)
     ids, _ = read_classes(index.parent)
     classes = Table.from_pydict({"class_id": ids, "class_name": ids, "notes": [""] * len(ids)})
     owl, plum = ids.index("owl"), ids.index("plum")

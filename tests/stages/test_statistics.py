@@ -68,7 +68,7 @@ def folder(tmp_path):
 
 def merged(folder, classes="dataset", limit=0.0):
     for name in ("first", "second"):
-        ids = folder / "classes.json" if classes == "dataset" else None
+        ids = folder / "class_ids.json" if classes == "dataset" else None
         moments(folder / f"{name}.zarr", folder / "network.json", ids, classes, folder / f"{name}-moments.zarr")
     parts = [folder / f"{name}-moments.zarr" for name in ("first", "second")]
     rejects = [folder / f"{name}.parquet" for name in ("first", "second")]

@@ -179,13 +179,13 @@ class _Check:
             names = [shard_name(manifest.slice(start, stop - start)) for start, stop in spans]
             if ends[-1] != len(manifest) or names != [shard["name"] for shard in self._index["shards"]]:
                 self._outdated(self._paths.index, f"was not cut from {self._paths.manifest} as it is there")
-        classes = self._document(self._paths.class_ids, True)
-        table = self._table(self._paths.class_table, True)
-        if classes is None or table is None:
+        classes = self._document(self._paths.class_index, True)
+        stands_for = self._document(self._paths.class_ids, True)
+        if classes is None or stands_for is None:
             return
-        ids, names = (table[name].to_pylist() for name in ("class_id", "class_name"))
-        if digest(canonical(ids)) != classes["digest"] or digest(canonical(names)) != self._index["names"]:
-            self._outdated(self._paths.class_table, f"does not hold the classes of {self._paths.index}")
+        ids, names = ([entry[key] for entry in classes["classes"]] for key in ("id", "name"))
+        if digest(canonical(ids)) != stands_for["digest"] or digest(canonical(names)) != self._index["names"]:
+            self._outdated(self._paths.class_index, f"does not hold the classes of {self._paths.index}")
 
     def _shard(self, name: str) -> None:
         """A shard's table, features, rejects and moments, each against the one before."""
@@ -281,7 +281,7 @@ class _Check:
 
     def _leftovers(self) -> None:
         """Files of shards that the index does not name."""
-        names = {shard["name"] for shard in self._index["shards"]} | {"index", "classes"}
+        names = {shard["name"] for shard in self._index["shards"]} | {"index", "classes", "class_ids"}
         for folder in ("shards", "features", "moments"):
             for path in Path(self._paths.root, folder).glob("*"):
                 if path.name.lstrip(".").split(".")[0] not in names:

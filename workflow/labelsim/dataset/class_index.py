@@ -1,4 +1,4 @@
-"""The classes of a run in the order of their index: a table beside the shards, and a small document that stands for it.
+"""The classes of a run in the order of their index: a list beside the shards, and a small document that stands for it.
 
 Snakemake compares files of up to 1 MB by content. The ids and names of 21,841 classes are larger.
 """
@@ -8,20 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from labelsim.damage import damaged
 from labelsim.digests import canonical, digest
 from labelsim.documents import read_document, write_document
-from labelsim.tables import read_table, write_table
 
 __all__ = ["read_classes", "write_classes"]
 
-_TABLE, _DOCUMENT = "classes.parquet", "classes.json"
-
 
 def write_classes(folder: Path, ids: Sequence[str], names: Sequence[str]) -> None:
-    """Write `classes.parquet`, and `classes.json` with the number of classes and a digest of their ids.
+    """Write `classes.json`, and `class_ids.json` with the number of classes and a digest of their ids.
 
     Parameters
     ----------
@@ -30,12 +25,9 @@ def write_classes(folder: Path, ids: Sequence[str], names: Sequence[str]) -> Non
     ids, names : sequence of str
         Of each class; the position is the class index.
     """
-    write_table(
-        pa.table({"class_id": pa.array(ids, pa.string()), "class_name": pa.array(names, pa.string())}),
-        folder / _TABLE,
-        {},
-    )
-    write_document(folder / _DOCUMENT, {"classes": len(ids), "digest": digest(canonical(list(ids)))})
+    classes = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
+    write_document(folder / "classes.json", {"classes": classes})
+    write_document(folder / "class_ids.json", {"classes": len(ids), "digest": digest(canonical(list(ids)))})
 
 
 def read_classes(folder: Path) -> tuple[list[str], list[str]]:
@@ -54,10 +46,10 @@ def read_classes(folder: Path) -> tuple[list[str], list[str]]:
     Raises
     ------
     LabelsimError
-        If a file is missing or damaged, or the table is not the one that the document stands for.
+        If a file is missing or damaged, or the list is not the one that `class_ids.json` stands for.
     """
-    table = read_table(folder / _TABLE)
-    ids: list[str] = table["class_id"].to_pylist()
-    if digest(canonical(ids)) != read_document(folder / _DOCUMENT)["digest"]:
-        raise damaged(folder / _TABLE, f"it does not hold the classes of {folder / _DOCUMENT}")
-    return ids, table["class_name"].to_pylist()
+    classes = read_document(folder / "classes.json")["classes"]
+    ids = [entry["id"] for entry in classes]
+    if digest(canonical(ids)) != read_document(folder / "class_ids.json")["digest"]:
+        raise damaged(folder / "classes.json", f"it does not hold the classes of {folder / 'class_ids.json'}")
+    return ids, [entry["name"] for entry in classes]

@@ -30,7 +30,6 @@ def shard(
     images_per_shard: int | Literal["auto"],
     names: str,
     index: Path,
-    class_ids: Path,
     drawn: Sequence[str] = (),
     network: Path | None = None,
     outputs: str = "auto",
@@ -47,10 +46,8 @@ def shard(
         The configuration's `dataset.class_names`.
     index : Path
         The JSON file to write: `digest` of the dataset, number of `images` and of `classes`, digest of their `names`,
-        and `shards` (name and number of images, in the order of the manifest). The shards' tables and
-        `classes.parquet` are written beside it.
-    class_ids : Path
-        `classes.json` beside the index, which stands for the ids of the classes: an added image leaves it as it is.
+        and `shards` (name and number of images, in the order of the manifest). The shards' tables,
+        `classes.json` and `class_ids.json` are written beside it (see `labelsim.dataset.class_index`).
     drawn : sequence of str
         The configuration's `report.classes`: checked before any image is run, but no part of the shards.
     network : Path, optional
