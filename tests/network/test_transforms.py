@@ -7,7 +7,7 @@ from timm.data import create_transform
 from torchvision import models, transforms
 from torchvision.transforms import v2
 
-from labelsim.network.transforms import split
+from labelsim.network.transforms import gathered, split
 
 SIZES = [(500, 375), (375, 500), (64, 64), (1000, 90), (90, 1000), (257, 224)]
 
@@ -56,16 +56,50 @@ def test_halves_of_a_composed_transform_give_what_the_whole_gives(max_size, size
     assert torch.equal(halves.batch(halves.image(noise(size))[None])[0], transform(picture(size)))
 
 
-def test_a_batch_is_normalised_alike_in_either_order_of_memory():
-    transform = models.ResNet34_Weights.DEFAULT.transforms()
-    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
-    halves = split(transform)
-    plain = halves.batch(pixels.contiguous())
-    last = halves.batch(pixels.contiguous(memory_format=torch.channels_last))
-    assert last.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(last, plain)
-    scaled = pixels.to(torch.float32).div(255)
-    assert torch.equal(last, v2.functional.normalize(scaled, transform.mean, transform.std))
+def every_byte(order: torch.memory_format) -> torch.Tensor:
+    """A batch in which every channel of every image has every byte, each in another order."""
+    random = np.random.default_rng(0)
+    planes = [random.permutation(256).astype(np.uint8).reshape(8, 32) for _ in range(15)]
+    return torch.from_numpy(np.stack(planes)).view(5, 3, 8, 32).contiguous(memory_format=order)
+
+
+def normalized(pixels: torch.Tensor, transform) -> torch.Tensor:
+    """As torchvision's presets do it."""
+    scaled = transforms.functional.convert_image_dtype(pixels, torch.float32)
+    return transforms.functional.normalize(scaled, transform.mean, transform.std)
+
+
+ORDERS = [torch.contiguous_format, torch.channels_last]
+NORMALIZE = [models.ResNet34_Weights.DEFAULT.transforms(), models.ViT_L_16_Weights.IMAGENET1K_SWAG_E2E_V1.transforms()]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("transform", NORMALIZE)
+def test_bytes_looked_up_in_a_table_are_those_that_torchvision_normalises(transform, order):
+    pixels = every_byte(order)
+    expected = normalized(pixels, transform)
+    table = normalized(torch.arange(256, dtype=torch.uint8).expand(3, 1, 256), transform).flatten(1)
+    for found in (gathered(pixels, table), split(transform).batch(pixels)):
+        assert found.dtype == torch.float32
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(found, expected)
+    assert torch.equal(gathered(pixels[1:, :, ::2, 1:], table), expected[1:, :, ::2, 1:])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("transform", NORMALIZE)
+def test_a_gpu_normalises_to_the_same_bits_without_waiting_for_the_host(transform, order):
+    pixels, halves = every_byte(order), split(transform)
+    on_gpu = pixels.cuda()
+    halves.batch(on_gpu)
+    torch.cuda.set_sync_debug_mode("error")  # the table is there by now
+    try:
+        found = halves.batch(on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found.cpu(), halves.batch(pixels))
 
 
 def test_the_images_bytes_are_left_as_they_are():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +15,13 @@ from torch import Tensor
 from labelsim.compiled import compiled
 from labelsim.dataset.resampling import resize_part
 
-__all__ = ["Halves", "split"]
+__all__ = ["Halves", "gathered", "split"]
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 
 _TRIED = [(320, 256), (333, 500), (600, 90), (50, 200)]  # width and height of the pictures on which halves are tried
 _LEVELS = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+_CPU = torch.device("cpu")
 
 
 class Halves(NamedTuple):
@@ -115,21 +116,42 @@ def _of_images(geometry: Callable[[Image.Image], Image.Image]) -> Callable[[Pixe
 def _bytes(geometry: Callable[[Pixels], Pixels], mean: Any, std: Any) -> Halves:
     centre, spread = (torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, std))
 
+    @cache  # once a device: a copy from the host makes the device wait
+    def table(device: torch.device) -> Tensor:
+        # The reference's operations in their order, on the CPU: a GPU divides by 255 with another last bit.
+        return _LEVELS.to(torch.float32).div_(255).sub_(centre).div_(spread).flatten(1).to(device)
+
     def image(pixels: Pixels) -> Tensor:
         return torch.from_numpy(geometry(pixels)).permute(2, 0, 1)
 
-    def normalised(pixels: Tensor) -> Tensor:
-        # the reference's operations in their order, so that every bit is the same
-        return pixels.to(torch.float32).div_(255).sub_(centre.to(pixels.device)).div_(spread.to(pixels.device))
-
     def batch(pixels: Tensor) -> Tensor:
-        if pixels.device.type == "cpu" and pixels.is_contiguous(memory_format=torch.channels_last):
-            table = normalised(_LEVELS).flatten(1).numpy()
-            # One pass over memory instead of four.
-            return torch.from_numpy(_look_up(pixels.permute(0, 2, 3, 1).numpy(), table)).permute(0, 3, 1, 2)
-        return normalised(pixels)
+        if pixels.device.type != "cpu":
+            return gathered(pixels, table(pixels.device))
+        levels = pixels.permute(0, 2, 3, 1).contiguous().numpy()
+        return torch.from_numpy(_look_up(levels, table(_CPU).numpy())).permute(0, 3, 1, 2)
 
     return Halves(image, batch, torch.uint8)
+
+
+def gathered(pixels: Tensor, table: Tensor) -> Tensor:
+    """Look up every byte of a batch in a table, on the device of both.
+
+    Parameters
+    ----------
+    pixels : (N, 3, H, W) tensor of uint8
+        In any order of memory.
+    table : (3, 256) tensor of float32
+        The value of each byte, by channel.
+
+    Returns
+    -------
+    (N, 3, H, W) tensor of float32
+        In channels-last order.
+    """
+    levels = pixels.permute(0, 2, 3, 1)
+    channels = torch.arange(0, table.numel(), 256, dtype=torch.int32, device=pixels.device)
+    values = table.flatten().index_select(0, (levels + channels).flatten())  # int32: uint8 alone would overflow
+    return values.view(levels.shape).permute(0, 3, 1, 2)
 
 
 @compiled
