@@ -80,6 +80,14 @@ def test_a_full_disk_is_told_on_the_terminal(small_disk):
     assert terminal.startswith(log)  # as much of it as there was room for
 
 
+def test_a_job_that_has_too_little_memory_names_the_resource(tmp_path):
+    code, log, terminal = run(tmp_path, "import numpy; numpy.empty(1 << 60, 'u1')")
+    assert code == 1
+    assert log == terminal
+    assert "mem_mb" in log
+    assert "Traceback" not in log
+
+
 def test_a_folder_that_is_read_only_is_told_even_if_it_is_that_of_the_log(small_disk):
     (small_disk / "logs/extract").mkdir(parents=True)
     (small_disk / "logs/extract/a.log").write_text("before", encoding="utf-8")

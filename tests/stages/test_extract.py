@@ -225,6 +225,32 @@ def test_a_device_that_is_not_there_is_refused(job, config):
         job.run(config)
 
 
+@pytest.mark.parametrize(
+    ("statement", "key"),
+    [
+        ("raise torch.OutOfMemoryError('CUDA out of memory.')", "The GPU"),  # as torch raises it on a GPU
+        ("torch.empty(1 << 60, dtype=torch.uint8)", "mem_mb"),
+        ("np.empty(1 << 60, np.uint8)", "mem_mb"),
+    ],
+)
+def test_too_little_memory_names_the_batch_size(job, config, prepared, tmp_path, statement, key):
+    code = (tmp_path / "network.py").read_text(encoding="utf-8")
+    code = code.replace("    return network\n", "    return nn.Sequential(Hungry(), network)\n") + (
+        "\n\nclass Hungry(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        if len(x) > 2:\n"
+        f"            {statement}\n"
+        "        return x\n"
+    )
+    (tmp_path / "network.py").write_text(f"import numpy as np\n{code}", encoding="utf-8")
+    hungry = prepared("hungry", config)
+    config["extract"]["batch_size"] = 64
+    with pytest.raises(LabelsimError, match=rf"(?s){key}.*extract\.batch_size below 4\b"):  # a chunk has no more
+        hungry.run(config)
+    config["extract"]["batch_size"] = 2
+    assert hungry.run(config)["images_rejected"] == 3
+
+
 def test_an_image_that_was_out_of_reach_is_tried_again(job, config, tmp_path):
     whole = moved(job, tmp_path / "whole")
     whole.run(config)

@@ -59,8 +59,8 @@ def job_log(path: str | Path) -> Iterator[None]:
     Raises
     ------
     SystemExit
-        After one message: for a `LabelsimError`, an interrupt (Ctrl-C), SIGTERM, and an error of the file
-        system that people have to mend, such as a full disk. Other exceptions are logged with their
+        After one message: for a `LabelsimError`, an interrupt (Ctrl-C), SIGTERM, a lack of memory, and an error of
+        the file system that people have to mend, such as a full disk. Other exceptions are logged with their
         traceback and pass through.
     """
     logger = logging.getLogger("labelsim")
@@ -97,6 +97,8 @@ def job_log(path: str | Path) -> Iterator[None]:
             raise
         where = f": {error.filename}" if error.filename else ""
         end(1, "%s%s (%s).\nMend that. %s", _CIRCUMSTANCES[error.errno], where, os.strerror(error.errno), _AGAIN)
+    except MemoryError:
+        end(1, "There is no memory left.\nGive the job more (mem_mb). %s", _AGAIN)
     except Exception:
         logger.exception("This should not have happened; please report it with this log.")
         raise

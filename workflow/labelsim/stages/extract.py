@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from labelsim.dataset.images import first_line
 from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
 from labelsim.documents import read_document, write_document
@@ -167,7 +168,8 @@ def _run(
     decoded = _timed(batches(images, cuts, workers, device.type == "cuda", niceness), figures)
     writing: Future[None] | None = None
     progress = _Progress(shard, sum(map(len, cuts)), figures)
-    with precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
+    largest = max(map(len, cuts), default=0)
+    with _memory_is_enough(largest), precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
         for index, (start, stop) in chunks.items():
             parts: list[Features] = []
             reasons: list[str] = []
@@ -187,6 +189,24 @@ def _run(
         if writing is not None:
             writing.result()
     return rejects
+
+
+@contextmanager
+def _memory_is_enough(batch: int) -> Iterator[None]:
+    """Say what to do where memory runs out, the GPU's or the job's, for batches of so many images."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            where, what = "The GPU has", f"Set extract.batch_size below {batch}"
+        elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # as torch says it on a CPU
+            where, what = "The job has", f"Give it more (mem_mb), or set extract.batch_size below {batch}"
+        else:
+            raise
+        raise LabelsimError(
+            f"{where} too little memory for a batch of {batch} images ({first_line(error)}).\n{what}, and run the same "
+            "command again: it continues from here."
+        ) from error
 
 
 def _write_chunk(
