@@ -109,7 +109,14 @@ def config() -> dict:
             "classes": "dataset",
             "transform": "network.py:transform",
         },
-        "extract": {"images_per_shard": 60, "batch_size": 8, "workers": 0, "max_reject_fraction": 0.05},
+        # The GPUs that tests/slurm.py grants are none.
+        "extract": {
+            "images_per_shard": 60,
+            "batch_size": 8,
+            "device": "cpu",
+            "workers": 0,
+            "max_reject_fraction": 0.05,
+        },
         "store": {"rows_per_chunk": 8},
         "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
         "neighbors": {"k": 5},

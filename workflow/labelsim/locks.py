@@ -15,13 +15,23 @@ from typing import IO
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["claim_run", "held", "one_held"]
+__all__ = ["claim_run", "held", "one_name_held"]
 
 logger = logging.getLogger(__name__)
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _POLL = 1.0  # seconds
 _CLAIMED: list[IO[str]] = []  # open until the process ends
+_NAMES: set[socket.socket] = set()
+
+
+def _let_go() -> None:
+    """Close, in a process that was forked, what its parent holds: it may outlive the parent."""
+    for taken in _NAMES:
+        taken.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -38,20 +48,29 @@ def held(path: Path, what: str) -> Iterator[None]:
     what : str
         What is locked, for the message of a process that waits.
     """
-    with one_held([path], what):
+    told = False
+    while (file := _locked(path)) is None:
+        if not told:
+            logger.warning("Waiting for %s, held by %s.", what, _holder(path))
+            told = True
+        time.sleep(_POLL)
+    with file:
         yield
 
 
 @contextmanager
-def one_held(paths: Sequence[Path], what: str) -> Iterator[int]:
-    """Hold the first of several locks that is free; wait for one while other processes hold them all.
+def one_name_held(names: Sequence[str], what: str) -> Iterator[int]:
+    """Hold the first of several names that is free on this machine; wait for one while other processes hold them all.
+
+    A name is that of a socket in Linux's abstract namespace, not a file: jobs that have a /tmp of their own share it.
+    The kernel drops it when its holder ends, however it ends. Processes forked by the holder do not hold it.
 
     Parameters
     ----------
-    paths : sequence of Path
-        The lock files, at least one.
+    names : sequence of str
+        At least one, each of at most 80 bytes. Another user's are others.
     what : str
-        What is locked, for the message of a process that waits.
+        What is named, for the message of a process that waits.
 
     Yields
     ------
@@ -60,17 +79,20 @@ def one_held(paths: Sequence[Path], what: str) -> Iterator[int]:
     """
     told = False
     while True:
-        for which, path in enumerate(paths):
-            file = _locked(path)
-            if file is not None:
-                with file:
+        for which, name in enumerate(names):
+            taken = _bound(f"\0labelsim-{os.getuid()}-{name}")
+            if taken is not None:
+                _NAMES.add(taken)
+                try:
                     yield which
+                finally:
+                    _NAMES.discard(taken)
+                    taken.close()
                 return
         if not told:
-            holders = " and ".join(_holder(path) for path in paths)
-            logger.warning("Waiting for %s, held by %s.", what, holders)
+            logger.warning("Waiting for %s: other jobs of yours hold %s.", what, " and ".join(names))
             told = True
-        time.sleep(_POLL)  # there is no waiting for one lock of several
+        time.sleep(_POLL)
 
 
 def claim_run(folder: Path) -> None:
@@ -106,6 +128,19 @@ def claim_run(folder: Path) -> None:
 
 def _holder(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip() or "another process"
+
+
+def _bound(address: str) -> socket.socket | None:
+    """A socket of this address; None while another process has it."""
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            return None
+        raise
+    return bound
 
 
 def _locked(path: Path) -> IO[str] | None:
