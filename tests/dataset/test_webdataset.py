@@ -165,6 +165,15 @@ def test_a_thousand_numbers_need_a_word(tmp_path):
     assert open_source(path, labels=str(tmp_path / "map.csv")).list().classes == [f"c{i}" for i in range(7)]
 
 
+def test_labels_of_several_shards_may_mean_one_class(tmp_path):
+    (tmp_path / "map.csv").write_text("label,class_id\ncat,pet\nlion,wild\ndog,pet\n")
+    shard(tmp_path / "0.tar", *labelled("1", "lion"), *labelled("2", "cat"))
+    shard(tmp_path / "1.tar", *labelled("3", "dog"), *labelled("4", "lion"))
+    samples = open_source(tmp_path, labels=str(tmp_path / "map.csv")).list().samples
+    assert samples["sample_id"].to_pylist() == ["pet/2.jpg", "pet/3.jpg", "wild/1.jpg", "wild/4.jpg"]
+    assert samples["class_id"].to_pylist() == ["pet", "pet", "wild", "wild"]
+
+
 def test_imagenet_is_the_same_in_folders_and_in_shards(tmp_path):
     images = {"n01443537/n01443537_2.JPEG": b"goldfish", "n01440764/n01440764_26.JPEG": b"tench"}
     for name, data in images.items():

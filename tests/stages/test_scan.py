@@ -50,6 +50,15 @@ def test_manifest_tells_classes_and_what_was_passed_over(dataset, tmp_path):
     assert metadata["skipped"] == {"hidden": 1, "beside the class folders": 1, "empty class folders": 1}
 
 
+def test_texts_of_the_manifest_are_strings_to_every_reader(dataset, tmp_path):
+    scan(dataset | {"content_digest": True}, tmp_path / "manifest.parquet")
+    with parquet.ParquetFile(tmp_path / "manifest.parquet") as file:
+        kinds = {column.name: column.logical_type.type for column in map(file.schema.column, range(7))}
+        texts = {field.name for field in file.schema_arrow if field.type == "large_string"}  # no categories
+    assert texts == {"sample_id", "class_id", "path", "content"}
+    assert {name for name, kind in kinds.items() if kind == "STRING"} == texts
+
+
 def test_no_images(dataset, tmp_path):
     (tmp_path / "none" / "owl").mkdir(parents=True)
     with pytest.raises(LabelsimError, match=r"dataset\.source: there are no images in .*none"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,16 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None 
     if metadata is not None:
         encoded = json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode()
         table = table.replace_schema_metadata({_KEY: encoded})
-    sink = pa.BufferOutputStream()
+    sink = BytesIO()
     # Other readers can verify the pages.
     with parquet.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({_SEAL: b"0" * _DIGITS})
-    data = bytearray(sink.getvalue())
-    place = _place(data)
-    data[place] = _digest(data, place)
-    write_whole(path, bytes(data))
+    place = _place(sink.getvalue())
+    seal = _digest(sink.getbuffer(), place)
+    sink.seek(place.start)
+    sink.write(seal)
+    write_whole(path, sink.getvalue())
 
 
 def read_table(path: Path, filters: compute.Expression | None = None) -> pa.Table:
@@ -87,14 +89,14 @@ def read_metadata(table: pa.Table) -> dict[str, Any]:
     return metadata
 
 
-def _place(data: bytes | bytearray) -> slice:
+def _place(data: bytes) -> slice:
     """Where the seal stands in a file; at its end, where it has none."""
     found = data.rfind(_MARK)
     start = len(data) if found < 0 else found + len(_MARK)
     return slice(start, start + _DIGITS)
 
 
-def _digest(data: bytes | bytearray, place: slice) -> bytes:
+def _digest(data: bytes | memoryview, place: slice) -> bytes:
     """Digest of all bytes of a file but those of its seal."""
     view = memoryview(data)
     state = blake2b(view[: place.start], digest_size=_DIGITS // 2)

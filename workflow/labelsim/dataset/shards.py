@@ -38,8 +38,9 @@ def row_digests(samples: pa.Table) -> np.ndarray:
     columns = [name for name in ("bytes", "content", "sample_id") if name in samples.column_names]
     # the sample_id comes last, since it alone may contain the separator
     rows = ("\0".join(map(str, row)) for row in _rows(samples.select(columns)))
-    digests = b"".join(blake2b(row.encode(), digest_size=DIGEST_BYTES).digest() for row in rows)
-    return np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+    digests = (blake2b(row.encode(), digest_size=DIGEST_BYTES).digest() for row in rows)
+    # not joined, which would hold all of them as objects
+    return np.fromiter(digests, f"S{DIGEST_BYTES}", samples.num_rows).view(np.uint8).reshape(-1, DIGEST_BYTES)
 
 
 def boundaries(keys: np.ndarray, aim: int) -> np.ndarray:
@@ -196,7 +197,7 @@ def _split(keys: np.ndarray, start: int, stop: int, aim: int) -> list[int]:
 def _hashes(sample_ids: Iterable[str], person: bytes) -> np.ndarray:
     """Hash ids to uint64, the same on every machine and in every Python."""
     digests = (blake2b(text.encode(), digest_size=8, person=person).digest() for text in sample_ids)
-    return np.frombuffer(b"".join(digests), "<u8")
+    return np.fromiter(digests, "S8").view("<u8")
 
 
 def _ids(samples: pa.Table) -> Iterator[str]:

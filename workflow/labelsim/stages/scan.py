@@ -49,7 +49,7 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     if dataset["images_per_class"] is not None:
         samples = choose(samples, dataset["images_per_class"])
     if dataset["content_digest"]:
-        digests = pa.array(_digests(source, samples, threads), pa.string())
+        digests = pa.array(_digests(source, samples, threads), pa.large_string())
         samples = samples.append_column("content", digests)
     logger.info(
         "%s images of %s classes, %.1f MB",

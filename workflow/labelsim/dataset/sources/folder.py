@@ -137,11 +137,11 @@ def _samples(
 
 
 def _table(class_index: int, class_id: str, found: list[tuple[str, int]]) -> pa.Table:
-    sample_id = pa.array([sample_id for sample_id, _ in found], pa.string())
+    sample_id = pa.array([sample_id for sample_id, _ in found], pa.large_string())
     columns = [
         sample_id,
         pa.repeat(pa.scalar(class_index, pa.int32()), len(found)),
-        pa.repeat(pa.scalar(class_id, pa.string()), len(found)),
+        pa.repeat(pa.scalar(class_id, pa.large_string()), len(found)),
         sample_id,
         pa.nulls(len(found), pa.int64()),
         pa.array([size for _, size in found], pa.int64()),

@@ -23,7 +23,7 @@ from labelsim.dataset.sources.entries import states
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.label_names import ids_of_names
 from labelsim.dataset.sources.progress import Progress
-from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
+from labelsim.dataset.sources.samples import FOUND, joined, repeats, sample_table
 from labelsim.dataset.sources.split_files import find, split_files
 from labelsim.errors import LabelsimError
 
@@ -108,8 +108,8 @@ class ParquetSource:
         skipped: Counter[str] = Counter()
         found = pa.table(
             {
-                "name": compute.replace_substring_regex(rows["image_path"], "(?s).*/", ""),
-                "class_id": pa.chunked_array([pa.array(classes, pa.string())]).take(class_index),
+                "name": rows["name"],
+                "class_id": pa.chunked_array([pa.array(classes, pa.large_string())]).take(class_index),
                 "path": rows["path"],
                 "offset": rows["offset"],
                 "bytes": _sizes(files, skipped),
@@ -309,7 +309,7 @@ def _ids_of_names(names: Sequence[str], labels: str) -> Sequence[str]:
 
 
 def _labels(path: Path, name: str, layout: _Layout) -> pa.Table:
-    """Read all but the images' bytes: label, image_path, path and offset."""
+    """Read all but the images' bytes: label, name of the image's file, path and offset."""
     with _errors_for_people(path), _opened(path) as file:
         table = file.read([LABEL, f"{IMAGE}.path"], use_threads=False)
         if len(table) != sum(_rows_by_group(file.metadata)):
@@ -318,13 +318,13 @@ def _labels(path: Path, name: str, layout: _Layout) -> pa.Table:
         if types.is_dictionary(label.type):
             label = label.cast(label.type.value_type)
         label = label.cast(layout.label)
-        image_path = pa.nulls(len(table), pa.string())
+        image_path = pa.nulls(len(table), pa.large_string())
         if IMAGE in table.column_names and types.is_struct(table[IMAGE].type):
-            image_path = compute.struct_field(table[IMAGE], "path").cast(pa.string())
+            image_path = compute.struct_field(table[IMAGE], "path").cast(pa.large_string())
         columns = {
             "label": label,
-            "image_path": image_path,
-            "path": pa.repeat(pa.scalar(name, pa.string()), len(table)),
+            "name": compute.replace_substring_regex(image_path, "(?s).*/", ""),
+            "path": pa.repeat(pa.scalar(name), len(table)).cast(FOUND.field("path").type),
             "offset": pa.array(range(len(table)), pa.int64()),
         }
         rows = pa.table(columns)
@@ -355,8 +355,8 @@ def _refuse(rows: pa.Table, which: pa.ChunkedArray, fault: str, advice: str = ""
 
 
 def _names_by_row(found: pa.Table) -> pa.ChunkedArray:
-    table = compute.replace_substring_regex(found["path"], r"\.parquet$", "")
-    return compute.binary_join_element_wise(table, found["offset"].cast(pa.string()), "-")
+    table = compute.replace_substring_regex(found["path"].cast(pa.large_string()), r"\.parquet$", "")
+    return joined(table, "-", found["offset"])
 
 
 def _sizes(files: Sequence[Path], skipped: Counter[str]) -> pa.ChunkedArray:

@@ -8,11 +8,17 @@ from pyarrow import compute
 from labelsim.dataset.sources import SAMPLES
 from labelsim.errors import LabelsimError
 
-__all__ = ["FOUND", "repeats", "sample_table"]
+__all__ = ["FOUND", "joined", "repeats", "sample_table"]
 
-# `name` is the sample_id without the class_id
-FOUND = pa.schema([(name, SAMPLES.field(name).type) for name in ("class_id", "path", "offset", "bytes")]).insert(
-    0, pa.field("name", pa.string())
+# `name` is the sample_id without the class_id. Classes and archives are few: each is held once, and a number a row.
+FOUND = pa.schema(
+    [
+        ("name", pa.large_string()),
+        ("class_id", pa.dictionary(pa.int32(), pa.large_string())),
+        ("path", pa.dictionary(pa.int32(), pa.large_string())),
+        ("offset", pa.int64()),
+        ("bytes", pa.int64()),
+    ]
 )
 
 
@@ -36,27 +42,43 @@ def sample_table(found: pa.Table, classes: Sequence[str]) -> pa.Table:
     LabelsimError
         If two samples have the same id.
     """
-    if repeats(found):
+    ids, order = _sorted_ids(found)
+    if _repeats(ids):
         raise LabelsimError(_twice(found))
+    class_index = compute.index_in(found["class_id"], value_set=pa.array(classes, pa.large_string()))
     columns = {
-        "sample_id": _sample_ids(found),
-        "class_index": compute.index_in(found["class_id"], value_set=pa.array(classes, pa.string())),
-        **{name: found[name] for name in ("class_id", "path", "offset", "bytes")},
+        "sample_id": ids,
+        "class_index": class_index.take(order),
+        **{name: found[name].take(order) for name in ("class_id", "path", "offset", "bytes")},
     }
-    samples = pa.table(columns, schema=SAMPLES)
-    return samples.sort_by("sample_id").combine_chunks()
+    return pa.table(columns, schema=SAMPLES)
+
+
+def joined(first: pa.ChunkedArray, separator: str, second: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Join two columns, of any type that can be text, row by row."""
+    text = pa.large_string()
+    return compute.binary_join_element_wise(first.cast(text), second.cast(text), pa.scalar(separator, text))
 
 
 def repeats(found: pa.Table) -> int:
     """How many samples have an id that another one has already."""
-    ids = _sample_ids(found)
+    return _repeats(_sorted_ids(found)[0])
+
+
+def _repeats(ids: pa.Array) -> int:
     # sorted, equal ids are neighbours; a table of hashes would take several times the memory
-    ids = ids.take(compute.sort_indices(ids)).combine_chunks()
     return int(compute.sum(compute.equal(ids[1:], ids[:-1])).as_py() or 0)
 
 
+def _sorted_ids(found: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Return the ids in their order, and the rows that they are of."""
+    ids = _sample_ids(found).combine_chunks()
+    order = compute.sort_indices(ids)
+    return ids.take(order), order
+
+
 def _sample_ids(found: pa.Table) -> pa.ChunkedArray:
-    return compute.binary_join_element_wise(found["class_id"], found["name"], "/")
+    return joined(found["class_id"], "/", found["name"])
 
 
 def _twice(found: pa.Table) -> str:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
-from pyarrow import compute
 
 from labelsim.dataset.paths import parts, root
 from labelsim.dataset.sources import Listing
 from labelsim.dataset.sources.entries import entries, states
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.progress import Progress
-from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
+from labelsim.dataset.sources.samples import FOUND, joined, repeats, sample_table
 from labelsim.dataset.sources.split_files import check_split
 from labelsim.dataset.sources.tar_members import Member, read_member, tar_members
 from labelsim.errors import LabelsimError
@@ -35,7 +34,8 @@ NO_IMAGE = f"samples without an image ({', '.join(IMAGES)})"
 REPEATED = "images whose key another shard has too (their sample ids name the shard)"
 
 _COMPRESSED = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz")
-_LABELLED = pa.schema([("label", pa.string()), *(field for field in FOUND if field.name != "class_id")])
+# `label` is a number, in the order in which the labels were met
+_LABELLED = pa.schema([("label", pa.int32()), *(field for field in FOUND if field.name != "class_id")])
 
 
 class WebDatasetSource:
@@ -81,16 +81,15 @@ class WebDatasetSource:
         shards = self._shards(skipped)
         progress = Progress("shards", len(shards))
         tables = [_LABELLED.empty_table()]
+        labels: dict[str, int] = {}
         for shard in shards:
-            tables.append(self._shard(shard, skipped, progress))
+            tables.append(self._shard(shard, labels, skipped, progress))
             progress.part()
-        labelled = pa.concat_tables(tables)
-        labels = labelled["label"].unique()
-        ids = class_ids(labels.to_pylist(), self.labels)
-        found = _with_class_ids(labelled, labels, [ids[label] for label in labels.to_pylist()])
+        ids = class_ids(list(labels), self.labels)
+        found = _with_class_ids(pa.concat_tables(tables), [ids[label] for label in labels])
         if repeated := repeats(found):
             skipped[REPEATED] = repeated
-            names = compute.binary_join_element_wise(found["path"], found["name"], "/")
+            names = joined(found["path"], "/", found["name"])
             found = found.set_column(0, FOUND.field("name"), names)
         classes = list(dict.fromkeys(ids.values()))
         return Listing(classes, sample_table(found, classes), {kind: n for kind, n in sorted(skipped.items()) if n})
@@ -142,9 +141,9 @@ class WebDatasetSource:
             shards.update(tars)
         return sorted(shards)
 
-    def _shard(self, shard: Path, skipped: Counter[str], progress: Progress) -> pa.Table:
-        """List the samples of a shard, with the columns of `_LABELLED`."""
-        names, labels, offsets, sizes = [], [], [], []
+    def _shard(self, shard: Path, labels: dict[str, int], skipped: Counter[str], progress: Progress) -> pa.Table:
+        """List the samples of a shard, with the columns of `_LABELLED`; labels not met before are added to `labels`."""
+        names, numbers, offsets, sizes = [], [], [], []
         with shard.open("rb") as file:
             for key, group in groupby(_parts(tar_members(file, shard, skipped), skipped), key=attrgetter("key")):
                 parts = list(group)
@@ -152,13 +151,13 @@ class WebDatasetSource:
                 if image is None:
                     skipped[NO_IMAGE] += 1
                     continue
-                labels.append(_label(parts, file, shard))
+                numbers.append(labels.setdefault(_label(parts, file, shard), len(labels)))
                 names.append(f"{key}.{image.extension}")
                 offsets.append(image.member.offset)
                 sizes.append(image.member.size)
                 progress.image()
         path = shard.relative_to(self._root).as_posix()
-        return pa.table([labels, names, [path] * len(names), offsets, sizes], schema=_LABELLED)
+        return pa.table([numbers, names, [path] * len(names), offsets, sizes], schema=_LABELLED)
 
 
 def _inside(path: Path) -> list[Path]:
@@ -231,8 +230,9 @@ def _of_json(data: bytes) -> str:
     return str(label)
 
 
-def _with_class_ids(labelled: pa.Table, labels: pa.Array, ids: Sequence[str]) -> pa.Table:
+def _with_class_ids(labelled: pa.Table, ids: Sequence[str]) -> pa.Table:
     """Replace the labels by the class ids that they mean."""
-    index = compute.index_in(labelled["label"], value_set=labels)
-    class_id = pa.chunked_array([pa.array(ids, pa.string())]).take(index)
-    return labelled.append_column("class_id", class_id).select(FOUND.names).cast(FOUND)
+    dictionary = pa.array(ids, pa.large_string())
+    numbers = labelled["label"].chunks
+    class_id = pa.chunked_array([pa.DictionaryArray.from_arrays(part, dictionary) for part in numbers])
+    return labelled.append_column("class_id", class_id).select(FOUND.names)
