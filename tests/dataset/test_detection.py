@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from labelsim.dataset.sources import open_source
 from labelsim.dataset.sources.detection import detect
 from labelsim.errors import LabelsimError
 
@@ -65,6 +66,14 @@ def test_a_path_that_does_not_exist_or_a_link_to_class_folders(make, tmp_path):
     (tmp_path / "classes" / "cat").symlink_to("../elsewhere/cat")
     (tmp_path / "classes" / "stray.png").symlink_to("../elsewhere/cat/1.png")
     assert detect(tmp_path / "classes") == "folder"
+
+
+def test_a_link_to_itself_in_a_class_folder(make, tmp_path):
+    make("classes/cat/")
+    (tmp_path / "classes" / "cat" / "1.png").symlink_to("1.png")
+    assert detect(tmp_path / "classes") == "folder"
+    samples = open_source(tmp_path / "classes").list().samples
+    assert samples["bytes"].to_pylist() == [0]  # to be rejected by name
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,19 @@
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 from pyarrow import parquet
 
 from labelsim.config import load
+from labelsim.dataset.sources import FORMATS
 from labelsim.errors import LabelsimError
+from labelsim.provenance import identity
 from labelsim.stages.scan import scan
 from labelsim.tables import read_metadata
 
@@ -57,6 +65,54 @@ def test_texts_of_the_manifest_are_strings_to_every_reader(dataset, tmp_path):
         texts = {field.name for field in file.schema_arrow if field.type == "large_string"}  # no categories
     assert texts == {"sample_id", "class_id", "path", "content"}
     assert {name for name, kind in kinds.items() if kind == "STRING"} == texts
+
+
+def tar(*names: str) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    return data.getvalue()
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "a disk's fault": lambda path: path.symlink_to("/proc/self/mem"),  # a regular file whose first page is none
+    "empty": lambda path: path.touch(),
+    "cut off": lambda path: path.write_bytes(tar("1.jpg", "1.cls")[:700]),
+    "zeros": lambda path: path.write_bytes(bytes(9999)),
+    "noise": lambda path: path.write_bytes(np.random.default_rng(0).bytes(9999)),
+    "a pipe": os.mkfifo,
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a broken link": lambda path: path.symlink_to("nothing"),
+    "below a file": lambda path: path.parent.write_bytes(b""),
+    "gone": lambda path: None,
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read, as root neither")
+@pytest.mark.parametrize("format", ["auto", *FORMATS])
+@pytest.mark.parametrize("fault", UNREADABLE)
+def test_an_archive_that_cannot_be_read(dataset, tmp_path, fault, format):
+    path = tmp_path / "archives" / "all.tar"
+    if fault != "below a file":
+        path.parent.mkdir()
+    UNREADABLE[fault](path)
+    for source in (path, path.parent, path.parent / "*.tar"):
+        config = load({"run": "r", "dataset": {"source": str(source), "format": format}})
+        identity("scan", config)  # is there, whatever is wrong
+        with pytest.raises(LabelsimError, match=f"{tmp_path}/archives"):
+            scan(config["dataset"], tmp_path / "manifest.parquet")
+
+
+@pytest.mark.parametrize("fault", ["a disk's fault", "empty", "noise", "a pipe", "a link to itself", "gone"])
+def test_an_archive_that_is_mended_is_scanned_anew(tmp_path, fault):
+    path = tmp_path / "all.tar"
+    config = load({"run": "r", "dataset": {"source": str(path)}})
+    UNREADABLE[fault](path)
+    assert json.loads(identity("scan", config))["files"]["dataset.source"] == "missing"
+    path.unlink(missing_ok=True)
+    path.write_bytes(tar("1.jpg", "1.cls"))
+    assert json.loads(identity("scan", config))["files"]["dataset.source"] != "missing"
 
 
 def test_no_images(dataset, tmp_path):

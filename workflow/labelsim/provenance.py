@@ -101,7 +101,7 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
 
         try:
             return open_source(value, config["dataset"]["format"], config["dataset"]["labels"]).state()
-        except LabelsimError:
+        except (OSError, LabelsimError):
             return "missing"  # the stage will say what is wrong
     if key == "dataset.labels":
         file = labels_file(value)

@@ -13,7 +13,7 @@ from labelsim.dataset.sources.entries import is_image, states
 from labelsim.dataset.sources.labels import image_labels, label_file
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, sample_table
-from labelsim.dataset.sources.tar_members import Member, read_member, tar_members
+from labelsim.dataset.sources.tar_members import Member, opened, read_member, tar_members
 from labelsim.errors import LabelsimError
 
 __all__ = ["ArchiveSource"]
@@ -54,8 +54,8 @@ class ArchiveSource:
         Raises
         ------
         LabelsimError
-            If the archive, or one in it, is not there or damaged, if an image has no label, or if two images of
-            a class have the same file name.
+            If the archive, or one in it, is not there, unreadable or damaged, if an image has no label, or if two
+            images of a class have the same file name.
         """
         path = self._archive()
         skipped: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class ArchiveSource:
         classes: set[str] = set()
         tables = [FOUND.empty_table()]
         images: list[Member] = []
-        with path.open("rb") as file:
+        with opened(path) as file:
             for member in tar_members(file, path, skipped):
                 name = PurePosixPath(member.name)
                 if name.suffix.lower() != ".tar":
@@ -123,8 +123,6 @@ class ArchiveSource:
             several = sorted(path.glob("*.tar")) if path.is_dir() else [path, *more]
             names = ", ".join(str(archive) for archive in several[:3]) or "such as ILSVRC2012_img_train.tar"
             raise LabelsimError(f"dataset.source: {self.path} is not one archive: name one, {names}")
-        if not path.is_file():
-            raise LabelsimError(f"dataset.source: there is no archive {path}")
         return path
 
 

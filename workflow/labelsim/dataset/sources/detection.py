@@ -8,7 +8,7 @@ from pathlib import Path
 from labelsim.dataset.paths import expand
 from labelsim.dataset.sources.entries import is_folder, is_image, may_hold_images, some
 from labelsim.dataset.sources.kaggle import holds_splits, is_split
-from labelsim.dataset.sources.tar_members import tar_members
+from labelsim.dataset.sources.tar_members import opened, tar_members
 from labelsim.errors import LabelsimError
 
 __all__ = ["detect"]
@@ -32,13 +32,20 @@ def detect(path: str | Path) -> str:
     Raises
     ------
     LabelsimError
-        If a pattern matches nothing, or a file or folder is of no known format.
+        If a pattern matches nothing, or a file or folder is of no known format or cannot be looked at.
     """
     path, *_ = expand(path)
-    if path.is_file():
-        return _of_file(path)
-    if not path.is_dir():
+    try:
+        return _format(path)
+    except OSError as error:
+        raise LabelsimError(f"dataset.source: {path} cannot be looked at: {error.strerror}") from error
+
+
+def _format(path: Path) -> str:
+    if not path.exists():
         return "folder"
+    if not path.is_dir():
+        return _of_file(path)
     if is_split(path) or holds_splits(path):
         return "kaggle"
     return _of_folder(path)
@@ -56,7 +63,7 @@ def _of_file(path: Path) -> str:
 
 def _of_tar(path: Path) -> str:
     """A tar of tars, or one of images and nothing else, is ImageNet's; WebDataset has labels beside its images."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         names = [member.name for member in itertools.islice(tar_members(file, path, Counter()), 2)]
     if path.name in _IMAGENET_TARS or all(name.endswith(".tar") for name in names):
         return "ilsvrc-tar"

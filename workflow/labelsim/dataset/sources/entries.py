@@ -106,7 +106,7 @@ def is_image(name: str) -> bool:
 
 def may_hold_images(folder: os.DirEntry[str]) -> bool:
     """Whether a folder may be a class's: it holds folders, or files that have an image's extension or none."""
-    return any(entry.is_dir() or is_image(entry.name) or not Path(entry.name).suffix for entry in some(folder.path))
+    return any(is_folder(entry) or is_image(entry.name) or not Path(entry.name).suffix for entry in some(folder.path))
 
 
 def times(folder: Path) -> str:

@@ -5,13 +5,14 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from labelsim.dataset.sources.entries import HIDDEN, NOT_UTF8, SPECIAL
 from labelsim.errors import LabelsimError
 
-__all__ = ["Member", "read_member", "tar_members"]
+__all__ = ["Member", "opened", "read_member", "tar_members"]
 
 LINKS = "links in archives"
 SPARSE = "sparse files in archives"
@@ -47,6 +48,24 @@ class Member(NamedTuple):
     name: str
     offset: int
     size: int
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open an archive, to read it within the block.
+
+    Raises
+    ------
+    LabelsimError
+        If it is not there or no regular file, or if it cannot be opened, or read in the block.
+    """
+    try:
+        if not path.is_file():  # to open a pipe would wait for its writer
+            raise LabelsimError(f"dataset.source: there is no archive {path}")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise LabelsimError(f"dataset.source: {path} cannot be read: {error.strerror}") from error
 
 
 def tar_members(

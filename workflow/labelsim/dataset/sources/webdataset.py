@@ -21,7 +21,7 @@ from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, joined, repeats, sample_table
 from labelsim.dataset.sources.split_files import check_split
-from labelsim.dataset.sources.tar_members import Member, read_member, tar_members
+from labelsim.dataset.sources.tar_members import Member, opened, read_member, tar_members
 from labelsim.errors import LabelsimError
 
 __all__ = ["WebDatasetSource"]
@@ -144,7 +144,7 @@ class WebDatasetSource:
     def _shard(self, shard: Path, labels: dict[str, int], skipped: Counter[str], progress: Progress) -> pa.Table:
         """List the samples of a shard, with the columns of `_LABELLED`; labels not met before are added to `labels`."""
         names, numbers, offsets, sizes = [], [], [], []
-        with shard.open("rb") as file:
+        with opened(shard) as file:
             for key, group in groupby(_parts(tar_members(file, shard, skipped), skipped), key=attrgetter("key")):
                 parts = list(group)
                 image = _image(parts, shard)
