@@ -194,6 +194,7 @@ def changed_by(config: dict, change) -> set[str]:
         ("extract", "max_reject_fraction", 0.5, {"merge"}),
         ("dataset", "images_per_class", 5, {"scan"}),
         ("dataset", "content_digest", True, {"scan"}),
+        ("dataset", "columns", {"image": "img", "label": "label"}, {"scan"}),
         ("dataset", "class_names", "auto", {"shard"}),
         ("probe", "at", "batch_norm", {"network"}),
         ("probe", "layers", ["layer1.*"], {"network"}),

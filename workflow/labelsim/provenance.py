@@ -25,6 +25,7 @@ _KEYS = {
         "dataset.source",
         "dataset.format",
         "dataset.labels",
+        "dataset.columns",
         "dataset.images_per_class",
         "dataset.content_digest",
     ),
@@ -99,8 +100,9 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
     if key == "dataset.source":
         from labelsim.dataset.sources import open_source
 
+        options = {name: config["dataset"][name] for name in ("format", "labels", "columns")}
         try:
-            return open_source(value, config["dataset"]["format"], config["dataset"]["labels"]).state()
+            return open_source(value, **options).state()
         except (OSError, LabelsimError):
             return "missing"  # the stage will say what is wrong
     if key == "dataset.labels":

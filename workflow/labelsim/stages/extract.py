@@ -120,7 +120,7 @@ def extract(
             f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
         )
         dataset = config["dataset"]
-        source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"])
+        source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
         images = Images(source, rows, halves.image, probes.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
         figures.starting = time.perf_counter() - started

@@ -107,7 +107,9 @@ class _Examples:
 
     def __init__(self, manifest: Path, dataset: Mapping[str, Any], class_ids: Collection[str]) -> None:
         self._rows = read_table(manifest, filters=field("class_id").isin(list(class_ids)))
-        self._source = open_source(dataset["source"], read_metadata(self._rows)["format"], dataset["labels"])
+        self._source = open_source(
+            dataset["source"], read_metadata(self._rows)["format"], dataset["labels"], dataset["columns"]
+        )
         self._images: dict[str, Image.Image | None] = {}
 
     def image(self, class_id: str) -> Image.Image | None:

@@ -77,7 +77,9 @@ def format_of(path: str | Path, format: str) -> str:
     return detect(path)
 
 
-def open_source(path: str | Path, format: str = "auto", labels: str = "auto") -> Source:
+def open_source(
+    path: str | Path, format: str = "auto", labels: str = "auto", columns: Mapping[str, str] | None = None
+) -> Source:
     """Open the images at a path.
 
     Parameters
@@ -89,6 +91,8 @@ def open_source(path: str | Path, format: str = "auto", labels: str = "auto") ->
         `auto` (found by looking at what is there) or one of `FORMATS`.
     labels : str
         The configuration's `dataset.labels`, for formats that do not give a class its id by themselves.
+    columns : mapping of str to str, optional
+        The configuration's `dataset.columns`, for Parquet tables.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def open_source(path: str | Path, format: str = "auto", labels: str = "auto") ->
     if format == "parquet":
         from labelsim.dataset.sources.parquet import ParquetSource
 
-        return ParquetSource(path, labels)
+        return ParquetSource(path, labels, columns)
     supported = ", ".join(["auto", *FORMATS])
     raise LabelsimError(f"dataset.format: {format!r} is not supported; choose one of: {supported}")
 

@@ -31,7 +31,6 @@ __all__ = ["ParquetSource"]
 
 logger = logging.getLogger(__name__)
 
-IMAGE, LABEL = "image", "label"
 NO_IMAGES = "classes without images"
 NULL = "rows without an image"
 DAMAGED = "rows whose image cannot be read"
@@ -42,12 +41,12 @@ _BATCH = 64  # rows decoded at a time; a struct of more than 2 GB cannot be
 
 
 class ParquetSource:
-    """Tables with a column `image` and a column `label`.
+    """Tables with a column of images and a column of labels.
 
-    `image` is a struct of `bytes` and, optionally, `path`, or the bytes alone; `label` a number, which the tables'
-    metadata may give a name (`ClassLabel` of the library `datasets`), or a text. The tables are those of one split.
+    An image is a struct of `bytes` and, optionally, `path`, or the bytes alone; a label is a number, which the tables'
+    metadata may give a name (`ClassLabel` of the library `datasets`), or a text.
 
-    A sample's id is `<class_id>/<file name of image.path>` if every image of the dataset has such a path and no two
+    A sample's id is `<class_id>/<file name of its path>` if every image of the dataset has such a path and no two
     of a class have the same; else it is `<class_id>/<table>-<row>` for all. So it does not change with the order
     in which the tables are read, but does if only a part of them is.
 
@@ -58,11 +57,14 @@ class ParquetSource:
     labels : str
         The configuration's `dataset.labels`. A label is its name where the tables name it, else what is in the
         column. `auto` takes ImageNet's names for their wnids.
+    columns : mapping of str to str, optional
+        The configuration's `dataset.columns`: names of the columns `image` and `label`, if these are others.
     """
 
-    def __init__(self, path: str | Path, labels: str = "auto") -> None:
+    def __init__(self, path: str | Path, labels: str = "auto", columns: Mapping[str, str] | None = None) -> None:
         self.path = path
         self.labels = labels
+        self.columns = _Columns(**columns or {})
         # No file is kept open, so that a forked worker shares none. The group that was used last comes last.
         self._tables: dict[str, _Table] = {}
         self._groups: dict[tuple[str, int], pa.ChunkedArray] = {}
@@ -85,7 +87,7 @@ class ParquetSource:
             agree, or if images have no label.
         """
         files = split_files(self.path)
-        first, *_ = layouts = [_layout(file) for file in files]
+        first, *_ = layouts = [_layout(file, self.columns) for file in files]
         for file, layout in zip(files, layouts, strict=True):
             if layout.names != first.names or layout.label != first.label:
                 raise LabelsimError(
@@ -112,7 +114,7 @@ class ParquetSource:
                 "class_id": pa.chunked_array([pa.array(classes, pa.large_string())]).take(class_index),
                 "path": rows["path"],
                 "offset": rows["offset"],
-                "bytes": _sizes(files, skipped),
+                "bytes": _sizes(files, skipped, self.columns.image),
             },
             schema=FOUND,
         )
@@ -165,7 +167,7 @@ class ParquetSource:
     def _classes(self, labels: pa.ChunkedArray, names: Sequence[str] | None) -> tuple[Sequence[str], pa.ChunkedArray]:
         """Return the classes, and the class index of each label."""
         if names is None:
-            logger.info("Class ids are from the column %s (dataset.labels: %s)", LABEL, self.labels)
+            logger.info("Class ids are from the column %s (dataset.labels: %s)", self.columns.label, self.labels)
             distinct = labels.unique()
             ids = class_ids(distinct.to_pylist(), self.labels)
         else:
@@ -186,7 +188,7 @@ class ParquetSource:
         images = self._groups.pop((path, group), None)
         if images is None:
             with _opened(self._root / path, self._table(path).metadata) as file:
-                images = pa.chunked_array(_images(file, group), pa.large_binary())
+                images = pa.chunked_array(_images(file, group, self.columns.image), pa.large_binary())
         self._groups[path, group] = images
         for oldest in list(self._groups)[:-1]:
             if sum(kept.nbytes for kept in list(self._groups.values())) <= _KEPT_BYTES:
@@ -210,19 +212,29 @@ class _Table(NamedTuple):
     starts: tuple[int, ...]
 
 
+class _Columns(NamedTuple):
+    """Names of the columns."""
+
+    image: str = "image"
+    label: str = "label"
+
+
 class _Layout(NamedTuple):
     """What a table's schema says.
 
     Attributes
     ----------
+    columns : _Columns
+        As given.
     label : pyarrow.DataType
-        Type of the column `label`.
+        Type of the labels.
     names : list of str or None
         Names of the labels.
     largest_group : int
         Bytes of the largest row group, decoded.
     """
 
+    columns: _Columns
     label: pa.DataType
     names: list[str] | None
     largest_group: int
@@ -237,29 +249,30 @@ def _rows_by_group(metadata: parquet.FileMetaData) -> list[int]:
     return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
-def _layout(path: Path) -> _Layout:
+def _layout(path: Path, columns: _Columns) -> _Layout:
     with _errors_for_people(path), _opened(path) as file:
-        schema, metadata, columns = file.schema_arrow, file.metadata, file.schema_arrow.names
+        schema, metadata = file.schema_arrow, file.metadata
     largest = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
-    missing = [name for name in (IMAGE, LABEL) if columns.count(name) != 1]
-    if missing:
+    if any(schema.names.count(name) != 1 for name in columns):
         raise LabelsimError(
-            f"dataset.source: {path} must have the columns {IMAGE} and {LABEL}, once each; its columns are: "
-            f"{', '.join(columns) or 'none'}"
+            f"dataset.columns: {path} must have the columns {columns.image} and {columns.label}, once each; its "
+            f"columns are: {', '.join(schema.names) or 'none'}. Name two of them, as in "
+            "columns: {image: img, label: fine_label}"
         )
-    _check_image_type(path, schema.field(IMAGE).type)
-    label = schema.field(LABEL).type
+    _check_image_type(path, columns.image, schema.field(columns.image).type)
+    label = schema.field(columns.label).type
     label = label.value_type if types.is_dictionary(label) else label
     if types.is_integer(label):
-        return _Layout(pa.int64(), _names(path, schema.metadata or {}), largest)
+        return _Layout(columns, pa.int64(), _names(path, columns.label, schema.metadata or {}), largest)
     if types.is_string(label) or types.is_large_string(label) or types.is_string_view(label):
-        return _Layout(pa.string(), None, largest)
+        return _Layout(columns, pa.string(), None, largest)
     raise LabelsimError(
-        f"dataset.source: the column {LABEL} of {path} is of type {label}; expected is a number or a text, one an image"
+        f"dataset.source: the column {columns.label} of {path} is of type {label}; expected is a number or a text, one "
+        "an image. dataset.columns may name another column."
     )
 
 
-def _check_image_type(path: Path, image: pa.DataType) -> None:
+def _check_image_type(path: Path, column: str, image: pa.DataType) -> None:
     parts = {field.name: field.type for field in image} if types.is_struct(image) else {"bytes": image}
     data = parts.get("bytes")
     if data is not None and (types.is_binary(data) or types.is_large_binary(data) or types.is_binary_view(data)):
@@ -267,8 +280,8 @@ def _check_image_type(path: Path, image: pa.DataType) -> None:
     if data is None or types.is_null(data) or types.is_string(data) or types.is_large_string(data):
         raise LabelsimError(_only_paths(path))
     raise LabelsimError(
-        f"dataset.source: the column {IMAGE} of {path} is of type {image}; expected is a struct of bytes "
-        "and path, or bytes"
+        f"dataset.source: the column {column} of {path} is of type {image}; expected is a struct of bytes "
+        "and path, or bytes. dataset.columns may name another column."
     )
 
 
@@ -279,12 +292,12 @@ def _only_paths(path: Path) -> str:
     )
 
 
-def _names(path: Path, metadata: Mapping[bytes, bytes]) -> list[str] | None:
+def _names(path: Path, column: str, metadata: Mapping[bytes, bytes]) -> list[str] | None:
     """Return the labels' names, which `datasets` writes into the schema's metadata."""
     if b"huggingface" not in metadata:
         return None
     try:
-        label = json.loads(metadata[b"huggingface"])["info"]["features"][LABEL]
+        label = json.loads(metadata[b"huggingface"])["info"]["features"][column]
         names = label["names"] if label["_type"] == "ClassLabel" else None
     except (ValueError, KeyError, TypeError):
         return None
@@ -310,24 +323,25 @@ def _ids_of_names(names: Sequence[str], labels: str) -> Sequence[str]:
 
 def _labels(path: Path, name: str, layout: _Layout) -> pa.Table:
     """Read all but the images' bytes: label, name of the image's file, path and offset."""
+    columns = layout.columns
     with _errors_for_people(path), _opened(path) as file:
-        table = file.read([LABEL, f"{IMAGE}.path"], use_threads=False)
+        table = file.read([columns.label, f"{columns.image}.path"], use_threads=False)
         if len(table) != sum(_rows_by_group(file.metadata)):
             raise OSError("its row groups have other numbers of rows than it says")
-        label = table[LABEL]
+        label = table[columns.label]
         if types.is_dictionary(label.type):
             label = label.cast(label.type.value_type)
         label = label.cast(layout.label)
         image_path = pa.nulls(len(table), pa.large_string())
-        if IMAGE in table.column_names and types.is_struct(table[IMAGE].type):
-            image_path = compute.struct_field(table[IMAGE], "path").cast(pa.large_string())
-        columns = {
+        if columns.image in table.column_names and types.is_struct(table[columns.image].type):
+            image_path = compute.struct_field(table[columns.image], "path").cast(pa.large_string())
+        found = {
             "label": label,
             "name": compute.replace_substring_regex(image_path, "(?s).*/", ""),
             "path": pa.repeat(pa.scalar(name), len(table)).cast(FOUND.field("path").type),
             "offset": pa.array(range(len(table)), pa.int64()),
         }
-        rows = pa.table(columns)
+        rows = pa.table(found)
         rows.validate(full=True)  # texts may be no UTF-8
     return rows
 
@@ -359,7 +373,7 @@ def _names_by_row(found: pa.Table) -> pa.ChunkedArray:
     return joined(table, "-", found["offset"])
 
 
-def _sizes(files: Sequence[Path], skipped: Counter[str]) -> pa.ChunkedArray:
+def _sizes(files: Sequence[Path], skipped: Counter[str], column: str) -> pa.ChunkedArray:
     """Measure the images of all tables, one after the other; 0 bytes where there is none, or none that can be read."""
     sizes: list[pa.Array] = []
     progress = Progress("tables", len(files))
@@ -367,7 +381,7 @@ def _sizes(files: Sequence[Path], skipped: Counter[str]) -> pa.ChunkedArray:
         with _errors_for_people(path), _opened(path) as file:
             nulls = 0
             for group, rows in enumerate(_rows_by_group(file.metadata)):
-                found = _lengths(file, group)
+                found = _lengths(file, group, column)
                 if found is None:
                     logger.warning("%s: row group %d is damaged; its %s images will be rejected", path, group, rows)
                     skipped[DAMAGED] += rows
@@ -382,21 +396,21 @@ def _sizes(files: Sequence[Path], skipped: Counter[str]) -> pa.ChunkedArray:
     return pa.chunked_array(sizes, pa.int64())
 
 
-def _lengths(file: parquet.ParquetFile, group: int) -> list[pa.Array] | None:
+def _lengths(file: parquet.ParquetFile, group: int, column: str) -> list[pa.Array] | None:
     """Return the sizes of a row group's images, null for an image that is; None if the row group is damaged."""
     try:
         with _arrow_errors_as_os_errors():
-            return [compute.binary_length(images) for images in _images(file, group)]
+            return [compute.binary_length(images) for images in _images(file, group, column)]
     except OSError as error:
         if error.errno is not None:  # the disk's fault, not the table's
             raise
         return None
 
 
-def _images(file: parquet.ParquetFile, group: int) -> Iterator[pa.Array]:
+def _images(file: parquet.ParquetFile, group: int, column: str) -> Iterator[pa.Array]:
     """Yield the images of a row group, some at a time: a struct of more than 2 GB could not be had at once."""
-    is_struct = types.is_struct(file.schema_arrow.field(IMAGE).type)
-    column = f"{IMAGE}.bytes" if is_struct else IMAGE
+    is_struct = types.is_struct(file.schema_arrow.field(column).type)
+    column = f"{column}.bytes" if is_struct else column
     missing = file.metadata.row_group(group).num_rows
     # A forked process lacks the threads of Arrow's pools, and would wait for them forever.
     for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[column], use_threads=False):
