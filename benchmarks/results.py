@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["Result", "in_turn", "measured", "path", "ratio", "seconds", "write"]
+__all__ = ["Result", "in_turn", "measured", "path", "ratio", "seconds", "show", "write"]
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -97,6 +97,11 @@ def write(name: str, results: Sequence[Result], device: str = "cpu") -> None:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+    show(results)
+
+
+def show(results: Sequence[Result]) -> None:
+    """Print the results."""
     width = max(len(result.what) for result in results)
     for result in results:
         verdict = f"   goal {result.goal}: {'met' if result.met == 'yes' else 'MISSED'}" if result.goal else ""
