@@ -9,6 +9,7 @@ from labelsim.config import check_files, load
 from labelsim.dataset.paths import expand as expand_source
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
+from labelsim.interrupt import end_if_interrupted, stop_jobs_on_interrupt
 from labelsim.locks import claim_run
 from labelsim.network.specs import weights_file
 from labelsim.provenance import code, identity
@@ -51,6 +52,7 @@ include: "rules/report.smk"
 
 
 onstart:
+    stop_jobs_on_interrupt()
     try:
         claim_run(Path(RUN.root))
     except LabelsimError as error:
@@ -60,6 +62,10 @@ onstart:
 onsuccess:
     if warning := reported_warning(Path(RUN.summary)):
         print(f"\nWARNING: {warning}", file=sys.stderr)
+
+
+onerror:
+    end_if_interrupted()
 
 
 # What to ask for by name, in the order in which it is made; without a name, for all.

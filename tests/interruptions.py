@@ -219,6 +219,7 @@ def mount(*arguments: str) -> bool:
 
 KINDS: dict[str, Callable[[Trial, subprocess.Popen[bytes]], bool]] = {
     "SIGINT to all (Ctrl-C)": to_all(signal.SIGINT),
+    "SIGINT to Snakemake": to_workflow(signal.SIGINT),
     "SIGTERM to Snakemake": to_workflow(signal.SIGTERM),
     "SIGTERM to all": to_all(signal.SIGTERM),
     "SIGKILL to a job": kill_job,
@@ -237,9 +238,9 @@ MENDS: dict[str, Callable[[Trial], None]] = {
 }
 # Of each tuple, one must be said. What is killed says nothing.
 SAYS: dict[str, list[tuple[str, ...]]] = {
-    "SIGINT to all (Ctrl-C)": [
-        ("it continues from here", "Terminating processes on user request", "KeyboardInterrupt")
-    ],
+    # Before its first job, Snakemake itself has only a traceback to say.
+    "SIGINT to all (Ctrl-C)": [("it continues from here", "KeyboardInterrupt")],
+    "SIGINT to Snakemake": [("it continues from here", "KeyboardInterrupt")],
     "SIGTERM to Snakemake": [("Will exit after finishing currently running jobs",)],
     "SIGTERM to all": [("it continues from here", "Will exit after finishing currently running jobs")],
     "SIGKILL to a job": [("Error in rule",)],

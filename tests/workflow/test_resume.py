@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from subprocess import Popen
 
+import pytest
 import toy
 from workflows import contents
 
@@ -27,6 +28,41 @@ def half_done(results: Path) -> set[str]:
     """Shards of which some chunks are written, but not all."""
     journals = [path for path in results.glob("features/*.journal") if lines(path) > 1]
     return {path.stem for path in journals if not path.with_suffix(".zarr").joinpath("zarr.json").exists()}
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "workers"),
+    # Of Snakemake alone, and of all at once, as a terminal's Ctrl-C does it.
+    [(Popen.send_signal, 1), (lambda process, number: os.killpg(process.pid, number), 0)],
+    ids=["snakemake", "all"],
+)
+def test_an_interrupted_extraction_stops_at_once_and_says_how_to_go_on(base, tmp_path, run, start, interrupt, workers):
+    folder = toy.write(tmp_path / "interrupted")
+    results = folder / "results/toy"
+    config = toy.config()
+    config["extract"]["workers"] = workers
+    toy.write_config(folder, config)
+    (folder / "hold").touch()  # nobody lets the extraction go on
+    with start(folder) as process:
+        wait_until(lambda: half_done(results), process)
+        interrupt(process, signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        finally:
+            (folder / "hold").unlink()
+    said = (folder / "output.log").read_text(encoding="utf-8")
+    assert said.splitlines()[-1] == "Interrupted. Run the same command again: it continues from here."
+    assert process.returncode == 128 + signal.SIGINT
+    for fault in ("Traceback", "Exception", "Error"):
+        assert fault not in said
+    resumed = half_done(results)
+    assert resumed
+    outcome = run(folder)
+    assert outcome.code == 0, outcome.output
+    for shard in resumed:
+        stats = json.loads((results / f"features/{shard}.stats.json").read_text(encoding="utf-8"))
+        assert stats["images_resumed"] > 0
+    assert contents(results) == contents(base / "results/toy")
 
 
 def test_killed_and_run_again(base, tmp_path, run, start):

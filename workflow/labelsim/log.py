@@ -15,10 +15,10 @@ from typing import NoReturn
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["job_log"]
+__all__ = ["AGAIN", "job_log"]
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
-_AGAIN = "Run the same command again: it continues from here."
+AGAIN = "Run the same command again: it continues from here."
 
 # What people, not code, have to mend.
 _CIRCUMSTANCES = {
@@ -88,17 +88,18 @@ def job_log(path: str | Path) -> Iterator[None]:
     except LabelsimError as error:
         end(1, "%s", error)
     except KeyboardInterrupt:
-        end(128 + signal.SIGINT, "Interrupted. %s", _AGAIN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake sends what the terminal may have sent already
+        end(128 + signal.SIGINT, "Interrupted. %s", AGAIN)
     except _Terminated:
-        end(128 + signal.SIGTERM, "Stopped (SIGTERM): cancelled, pre-empted or out of time. %s", _AGAIN)
+        end(128 + signal.SIGTERM, "Stopped (SIGTERM): cancelled, pre-empted or out of time. %s", AGAIN)
     except OSError as error:
         if error.errno not in _CIRCUMSTANCES:
             logger.exception("This should not have happened; please report it with this log.")
             raise
         where = f": {error.filename}" if error.filename else ""
-        end(1, "%s%s (%s).\nMend that. %s", _CIRCUMSTANCES[error.errno], where, os.strerror(error.errno), _AGAIN)
+        end(1, "%s%s (%s).\nMend that. %s", _CIRCUMSTANCES[error.errno], where, os.strerror(error.errno), AGAIN)
     except MemoryError:
-        end(1, "There is no memory left.\nGive the job more (mem_mb). %s", _AGAIN)
+        end(1, "There is no memory left.\nGive the job more (mem_mb). %s", AGAIN)
     except Exception:
         logger.exception("This should not have happened; please report it with this log.")
         raise

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from labelsim.log import job_log
-from labelsim.stages.extract import extract
 
 with job_log(snakemake.log[0]):
+    from labelsim.stages.extract import extract  # takes seconds, in which an interrupt may come
+
     extract(
         shard=Path(snakemake.input.shard),
         network=Path(snakemake.input.network),

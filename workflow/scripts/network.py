@@ -1,11 +1,12 @@
 from pathlib import Path
 
 from labelsim.log import job_log
-from labelsim.stages.network import network
 
 config = snakemake.config
 
 with job_log(snakemake.log[0]):
+    from labelsim.stages.network import network  # takes seconds, in which an interrupt may come
+
     network(
         config["model"],
         config["probe"],
