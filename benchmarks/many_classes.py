@@ -59,7 +59,8 @@ def network():
         layers[f"conv{i}"] = nn.Conv2d(before, channels, 3, stride=2, padding=1)
         layers[f"norm{i}"] = nn.BatchNorm2d(channels)
         layers[f"relu{i}"] = nn.ReLU()
-    return nn.Sequential(layers | {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(32, OUTPUTS)})
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(32, OUTPUTS)}
+    return nn.Sequential(layers)
 
 
 def transform():
@@ -157,8 +158,7 @@ def plant_network(folder: Path, source: str, outputs: int, side: int, examples: 
             network.fc.weight.copy_(means)
             network.fc.bias.copy_(-means.square().sum(1) / 2 - means @ every.mean(0))
     torch.save(network.state_dict(), folder / "weights.pth")
-    names = {"name": "network.py:network", "weights": "weights.pth", "transform": "network.py:transform"}
-    return names
+    return {"name": "network.py:network", "weights": "weights.pth", "transform": "network.py:transform"}
 
 
 def class_folders(folder: Path, images: Sequence[Photo], names: Sequence[str]) -> dict[str, Any]:
@@ -251,18 +251,19 @@ def class_labels(classes: int, seed: int = 0) -> list[str]:
 def tar_bytes(files: Iterable[tuple[str, bytes]]) -> bytes:
     """An archive of some files."""
     data = io.BytesIO()
-    _fill(tarfile.open(fileobj=data, mode="w:"), files)
+    with tarfile.open(fileobj=data, mode="w:") as archive:
+        _fill(archive, files)
     return data.getvalue()
 
 
 def write_tar(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write an archive of some files."""
-    _fill(tarfile.open(path, "w:"), files)
+    with tarfile.open(path, "w:") as archive:
+        _fill(archive, files)
 
 
 def _fill(archive: tarfile.TarFile, files: Iterable[tuple[str, bytes]]) -> None:
-    with archive:
-        for name, content in files:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+    for name, content in files:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))

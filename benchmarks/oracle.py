@@ -1,4 +1,4 @@
-"""What a run's results must be, from its images and its stored features, by NumPy and SciPy: nothing here is labelsim's.
+"""What a run's results must be, from its images and its stored features, by NumPy and SciPy alone.
 
 Only the contract is relied on: the tables, and the arrays of the Zarr stores with their coordinates.
 """
@@ -268,9 +268,7 @@ def _check_matrices(run: Run, expected: Expected, ids: Array, vectors: Mapping[s
 
 def _part(run: Run, method: str, group: str) -> dict[str, Array]:
     """Columns of the neighbors table for one matrix."""
-    where = compute.and_(
-        compute.equal(run.neighbors["method"], method), compute.equal(run.neighbors["group"], group)
-    )
+    where = compute.and_(compute.equal(run.neighbors["method"], method), compute.equal(run.neighbors["group"], group))
     names = ("class_index", "class_id", "rank", "neighbor_index", "neighbor_id", "similarity")
     return {name: run.neighbors[name].filter(where).to_numpy() for name in names}
 
@@ -377,7 +375,10 @@ def check_same_neighbors(
             assert difference <= tolerance, f"neighbors.parquet: {key}: similarity to {id_} differs by {difference}"
     mine, theirs = (parquet.read_table(path / "classes.parquet").to_pydict() for path in (one, other))
     columns = ("used", "rejected", "top1", "top5")
-    rows = [{id_: row for id_, *row in zip(t["class_id"], *(t[name] for name in columns))} for t in (mine, theirs)]
+    rows = [
+        {id_: row for id_, *row in zip(t["class_id"], *(t[name] for name in columns), strict=True)}
+        for t in (mine, theirs)
+    ]
     renamed = {(id_of or {}).get(id_, id_): row for id_, row in rows[1].items()}
     for id_ in rows[0].keys() | renamed.keys():
         assert rows[0].get(id_) == renamed.get(id_), f"classes.parquet: {id_}: {rows[0].get(id_)}, {renamed.get(id_)}"

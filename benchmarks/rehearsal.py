@@ -1,4 +1,4 @@
-"""A rehearsal of ImageNet: its shape with generated photos, the real workflow, and results held against an oracle.
+"""A rehearsal of ImageNet: its shape with generated photos, the real workflow, and results compared with an oracle's.
 
 Three parts: 1,000 numbered classes and a network of ResNet34's shape, killed once on the way; the same classes in
 every form; 21,841 classes whose names are in no order. Any wrong result is an error, at the first one.
@@ -139,7 +139,8 @@ class Workflow:
 
     def stats(self) -> list[dict[str, Any]]:
         """How the extraction of each shard went."""
-        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.root.glob("features/*.stats.json"))]
+        paths = sorted(self.root.glob("features/*.stats.json"))
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def jobs(snakemake: int) -> dict[str, float]:
