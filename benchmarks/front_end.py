@@ -46,6 +46,8 @@ BATCH = 32
 class Files:
     """A source whose rows are paths."""
 
+    reads_in_groups = False
+
     def read(self, row: dict[str, Any]) -> bytes:
         """Read a file."""
         return Path(row["path"]).read_bytes()

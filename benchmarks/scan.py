@@ -80,7 +80,8 @@ class Generated(WebDatasetSource):
 def generated(folder: Path, rows: int) -> None:
     """Scan so many rows."""
     labelsim.stages.scan.open_source = lambda *_: Generated(rows)  # type: ignore[attr-defined]
-    scan(load({"run": "x", "dataset": {"source": "/generated"}})["dataset"], folder / "generated.parquet")
+    config = load({"run": "x", "dataset": {"source": "/generated", "format": "webdataset"}})
+    scan(config["dataset"], folder / "generated.parquet")
 
 
 def cut(folder: Path) -> None:

@@ -144,7 +144,7 @@ def parquet_tables(folder: Path, images: list[Picture], split: str = "validation
         path = folder / f"data/{split}-{number:05d}-of-00002.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table(columns, schema=schema), path, row_group_size=7)
-    return {"source": str(folder)}
+    return {"source": str(folder), "labels": "imagenet-1k"}  # what is a part of ImageNet's names may mean others
 
 
 FORMS: dict[str, Callable[[Path, list[Picture]], dict]] = {

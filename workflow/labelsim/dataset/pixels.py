@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -62,18 +64,34 @@ class Images(Dataset[tuple[torch.Tensor, str]]):
     def __len__(self) -> int:
         return self.rows.num_rows
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
-        """Return the pixels, of `shape` and `dtype`, and ""; or zeros and the reason why there are none."""
+    def __getitem__(self, item: int | tuple[int, bytes | str]) -> tuple[torch.Tensor, str]:
+        """Return the pixels, of `shape` and `dtype`, and ""; or zeros and the reason why there are none.
+
+        Parameters
+        ----------
+        item : int or what `read` gives
+            Which image.
+        """
+        index, data = item if isinstance(item, tuple) else self.read(item)
         try:
-            return self._pixels(self.rows.slice(index, 1).to_pylist()[0]), ""
+            return self._pixels(self._row(index), data), ""
         except ImageError as error:
             return torch.zeros(self.shape, dtype=self.dtype), str(error)
 
-    def _pixels(self, row: dict[str, Any]) -> torch.Tensor:
+    def read(self, index: int) -> tuple[int, bytes | str]:
+        """Return the index of an image and its bytes, or the reason why they cannot be read."""
         try:
-            data = self.source.read(row)
+            return index, self.source.read(self._row(index))
         except OSError as error:
-            raise ImageError(f"{UNREADABLE}: {error.strerror or first_line(error)}") from error
+            return index, f"{UNREADABLE}: {error.strerror or first_line(error)}"
+
+    def _row(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = self.rows.slice(index, 1).to_pylist()[0]
+        return row
+
+    def _pixels(self, row: dict[str, Any], data: bytes | str) -> torch.Tensor:
+        if isinstance(data, str):
+            raise ImageError(data)
         if row["bytes"] and len(data) != row["bytes"]:
             raise ImageError(f"{CHANGED}: {len(data)} bytes where there were {row['bytes']}")
         if (content := row.get("content")) is not None and content != digest(data):
@@ -96,6 +114,8 @@ def batches(
     images: Images, rows: Sequence[Sequence[int]], workers: int, pin_memory: bool = False, niceness: int = 0
 ) -> Iterator[tuple[torch.Tensor, list[str]]]:
     """Decode batches of images in worker processes, in order and at most two a worker ahead.
+
+    The workers read as well, but where that would be the same groups of rows in each: then this process does.
 
     Parameters
     ----------
@@ -124,7 +144,7 @@ def batches(
     """
     loader = DataLoader(
         images,
-        batch_sampler=rows,  # type: ignore[arg-type]
+        batch_sampler=_read(images, rows) if images.source.reads_in_groups else rows,  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         pin_memory=pin_memory,
@@ -143,6 +163,18 @@ def batches(
         if not signals and "DataLoader worker" not in str(error):
             raise
         raise LabelsimError(_ended(signals, error)) from error
+
+
+def _read(images: Images, rows: Sequence[Sequence[int]]) -> Iterator[list[tuple[int, bytes | str]]]:
+    """Read batches in a thread, one ahead: whoever asks for decoded ones seldom waits for that."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead: deque[Future[list[tuple[int, bytes | str]]]] = deque()
+        for batch in rows:
+            ahead.append(pool.submit(lambda batch: list(map(images.read, batch)), batch))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _ended(signals: set[int], error: Exception) -> str:

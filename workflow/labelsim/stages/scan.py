@@ -64,7 +64,8 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
 
 
 def _digests(source: Source, samples: pa.Table, threads: int) -> Iterator[str]:
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    # threads would come for the same group of rows, and each decode it
+    with ThreadPoolExecutor(1 if source.reads_in_groups else max(1, threads)) as pool:
         for batch in samples.to_batches(max_chunksize=4096):
             yield from pool.map(lambda row: _digest(source, row), batch.to_pylist())
 

@@ -38,8 +38,9 @@ class Listing(NamedTuple):
     samples : pyarrow.Table
         One row a sample, with the columns of `SAMPLES`, sorted by sample_id (its UTF-8 bytes), whatever
         the classes' numbers are. A sample_id begins with its class_id and a slash, and is the same in every
-        format that keeps the image's file name: so the same images are the same rows. `path` and `offset` are
-        the locator from which the source reads the sample again.
+        format that keeps the image's file name: so the same images are the same rows. The one exception are
+        Parquet tables that would have to be read over and over in this order: see `ParquetSource.list`. `path`
+        and `offset` are the locator from which the source reads the sample again.
     skipped : dict of str to int
         How many entries were left out, or deserve a word, by kind.
     """
@@ -50,7 +51,15 @@ class Listing(NamedTuple):
 
 
 class Source(Protocol):
-    """What a format has to offer."""
+    """What a format has to offer.
+
+    Attributes
+    ----------
+    reads_in_groups : bool
+        Whether what is read for an image serves those that lie beside it, so that one process should read for all.
+    """
+
+    reads_in_groups: bool = False
 
     def list(self) -> Listing:
         """List the classes and the samples."""

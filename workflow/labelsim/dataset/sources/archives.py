@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from labelsim.dataset.paths import expand
-from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources import Listing, Source
 from labelsim.dataset.sources.entries import is_image, states
 from labelsim.dataset.sources.labels import image_labels, label_file
 from labelsim.dataset.sources.progress import Progress
@@ -23,7 +23,7 @@ EMPTY = "empty class archives"
 NO_IMAGE = "not images by their names"
 
 
-class ArchiveSource:
+class ArchiveSource(Source):
     """An archive such as ILSVRC2012_img_train.tar or ILSVRC2012_img_val.tar, read without unpacking it.
 
     If there are archives in it, each is a class: its name without `.tar` is the class_id, every regular file in it a

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources import Listing, Source
 from labelsim.dataset.sources.entries import SPECIAL, entries, is_folder, is_image, left_out, times
 from labelsim.dataset.sources.labels import image_labels, label_file
 from labelsim.dataset.sources.samples import FOUND, sample_table
@@ -21,7 +21,7 @@ FOLDERS = "folders beside the images"
 OTHER = "not named as images"
 
 
-class FlatSource:
+class FlatSource(Source):
     """A folder with images directly in it.
 
     Every regular file whose name has an image's extension is a sample; its id is its class_id, a slash and its

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labelsim.dataset.sources import SAMPLES, Listing
+from labelsim.dataset.sources import SAMPLES, Listing, Source
 from labelsim.dataset.sources.entries import SPECIAL, entries, is_broken, is_folder, is_image, left_out, times
 from labelsim.dataset.sources.progress import Progress
 from labelsim.errors import LabelsimError
@@ -22,7 +22,7 @@ EMPTY = "empty class folders"
 CYCLE = "links back to a folder they are in"
 
 
-class FolderSource:
+class FolderSource(Source):
     """A folder of class folders.
 
     A class is a folder, or a link to one, directly in `path` whose name does not start with a dot; its name

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources import Listing, Source
 from labelsim.dataset.sources.entries import entries, is_folder, is_image, left_out, may_hold_images
 from labelsim.dataset.sources.flat import FlatSource
 from labelsim.dataset.sources.folder import FolderSource
@@ -24,7 +24,7 @@ _SPLITS = ("train", "val", "test")
 _LEVELS = 4  # CLS-LOC, Data, ILSVRC, and the folder that the archive was unpacked into
 
 
-class KaggleSource:
+class KaggleSource(Source):
     """One split of Kaggle's ImageNet.
 
     The files with the classes are looked for in the folders above it, beside ILSVRC first. Training images are read

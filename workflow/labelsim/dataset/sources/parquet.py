@@ -10,18 +10,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import compute, parquet, types
 
 from labelsim.dataset.images import first_line
-from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources import Listing, Source
 from labelsim.dataset.sources.entries import states
-from labelsim.dataset.sources.label_ids import class_ids
-from labelsim.dataset.sources.label_names import ids_of_names
+from labelsim.dataset.sources.label_ids import class_ids, ids_of_names
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, joined, repeats, sample_table
 from labelsim.dataset.sources.split_files import find, split_files
@@ -37,10 +38,11 @@ DAMAGED = "rows whose image cannot be read"
 
 _KEPT_BYTES = 64 << 20  # of decoded row groups, by each process
 _LARGE_GROUP = 1 << 30
+_OVERHEAD = 1.05  # of decoding row groups again, if the rows are in the order of the sample ids
 _BATCH = 64  # rows decoded at a time; a struct of more than 2 GB cannot be
 
 
-class ParquetSource:
+class ParquetSource(Source):
     """Tables with a column of images and a column of labels.
 
     An image is a struct of `bytes` and, optionally, `path`, or the bytes alone; a label is a number, which the tables'
@@ -56,10 +58,12 @@ class ParquetSource:
         A table; a folder with tables in it, or in its folder `data`; or a pattern of tables.
     labels : str
         The configuration's `dataset.labels`. A label is its name where the tables name it, else what is in the
-        column. `auto` takes ImageNet's names for their wnids.
+        column: see `labelsim.dataset.sources.label_ids`.
     columns : mapping of str to str, optional
         The configuration's `dataset.columns`: names of the columns `image` and `label`, if these are others.
     """
+
+    reads_in_groups = True
 
     def __init__(self, path: str | Path, labels: str = "auto", columns: Mapping[str, str] | None = None) -> None:
         self.path = path
@@ -78,7 +82,9 @@ class ParquetSource:
         -------
         Listing
             Classes are in the order of their labels. An image that is null, and all images of a row group that
-            is damaged, are listed with 0 bytes, so that they are rejected by name when they are decoded.
+            is damaged, are listed with 0 bytes, so that they are rejected by name when they are decoded. The rows
+            are in the order of the tables, not of the sample ids, where that order would read the tables over and
+            over: more than 1.05 times their images.
 
         Raises
         ------
@@ -97,14 +103,12 @@ class ParquetSource:
         largest = max(layout.largest_group for layout in layouts)
         if largest > _LARGE_GROUP:
             logger.warning(
-                "The tables have row groups of up to %.1f GB. Each process that reads images holds one, and decodes it "
-                "anew for almost every image; tables written with some 100 rows a group are read far faster.",
+                "The tables have row groups of up to %.1f GB. An extraction holds one, decoded, at any time; tables "
+                "written with some 100 rows a group need far less memory.",
                 largest / 1e9,
             )
-        root = _folder(files)
-        rows = pa.concat_tables(
-            _labels(file, str(file.relative_to(root)), layout) for file, layout in zip(files, layouts, strict=True)
-        )
+        paths = [str(file.relative_to(_folder(files))) for file in files]
+        rows = pa.concat_tables(map(_labels, files, paths, layouts))
         _check_labels(rows, first.names)
         classes, class_index = self._classes(rows["label"], first.names)
         skipped: Counter[str] = Counter()
@@ -121,7 +125,7 @@ class ParquetSource:
         if found["name"].null_count or compute.any(compute.equal(found["name"], "")).as_py() or repeats(found):
             found = found.set_column(0, FOUND.field("name"), _names_by_row(found))
         skipped[NO_IMAGES] = len(classes) - len(class_index.unique())
-        samples = sample_table(found, classes)
+        samples = _readable(sample_table(found, classes), paths, [layout.groups for layout in layouts])
         return Listing([*classes], samples, {kind: n for kind, n in sorted(skipped.items()) if n})
 
     def read(self, row: Mapping[str, Any]) -> bytes:
@@ -172,7 +176,7 @@ class ParquetSource:
             ids = class_ids(distinct.to_pylist(), self.labels)
         else:
             distinct = pa.array(range(len(names)), pa.int64())
-            ids = dict(enumerate(_ids_of_names(names, self.labels)))
+            ids = dict(enumerate(ids_of_names(names, self.labels)))
         index = {class_id: index for index, class_id in enumerate(dict.fromkeys(ids.values()))}
         indices = pa.array([index[ids[label]] for label in distinct.to_pylist()], pa.int32())
         return tuple(index), indices.take(compute.index_in(labels, value_set=distinct))
@@ -232,12 +236,15 @@ class _Layout(NamedTuple):
         Names of the labels.
     largest_group : int
         Bytes of the largest row group, decoded.
+    groups : list of int
+        Rows of each row group.
     """
 
     columns: _Columns
     label: pa.DataType
     names: list[str] | None
     largest_group: int
+    groups: list[int]
 
 
 def _folder(files: list[Path]) -> Path:
@@ -253,6 +260,7 @@ def _layout(path: Path, columns: _Columns) -> _Layout:
     with _errors_for_people(path), _opened(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
     largest = max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
+    groups = _rows_by_group(metadata)
     if any(schema.names.count(name) != 1 for name in columns):
         raise LabelsimError(
             f"dataset.columns: {path} must have the columns {columns.image} and {columns.label}, once each; its "
@@ -263,9 +271,9 @@ def _layout(path: Path, columns: _Columns) -> _Layout:
     label = schema.field(columns.label).type
     label = label.value_type if types.is_dictionary(label) else label
     if types.is_integer(label):
-        return _Layout(columns, pa.int64(), _names(path, columns.label, schema.metadata or {}), largest)
+        return _Layout(columns, pa.int64(), _names(path, columns.label, schema.metadata or {}), largest, groups)
     if types.is_string(label) or types.is_large_string(label) or types.is_string_view(label):
-        return _Layout(columns, pa.string(), None, largest)
+        return _Layout(columns, pa.string(), None, largest, groups)
     raise LabelsimError(
         f"dataset.source: the column {columns.label} of {path} is of type {label}; expected is a number or a text, one "
         "an image. dataset.columns may name another column."
@@ -305,20 +313,6 @@ def _names(path: Path, column: str, metadata: Mapping[bytes, bytes]) -> list[str
         twice = next(name for name, times in Counter(names).items() if times > 1)
         raise LabelsimError(f"dataset.source: {path} gives two labels the name {twice!r}")
     return names
-
-
-def _ids_of_names(names: Sequence[str], labels: str) -> Sequence[str]:
-    """Return the class id of each label by its name, as the configuration's `dataset.labels` has it."""
-    if labels == "auto":
-        ids, reading = ids_of_names(names)
-        logger.info("%s labels: %s", f"{len(names):,}", reading)
-        return ids
-    if labels == "as-is":
-        return names
-    if labels == "imagenet-1k":
-        return tuple(class_ids(range(len(names)), labels).values())
-    by_name = class_ids(names, labels)
-    return [by_name[name] for name in names]
 
 
 def _labels(path: Path, name: str, layout: _Layout) -> pa.Table:
@@ -394,6 +388,44 @@ def _sizes(files: Sequence[Path], skipped: Counter[str], column: str) -> pa.Chun
             skipped[NULL] += nulls
         progress.part()
     return pa.chunked_array(sizes, pa.int64())
+
+
+def _readable(samples: pa.Table, tables: Sequence[str], rows_by_group: Sequence[Sequence[int]]) -> pa.Table:
+    """Put samples in the order of the tables, if their own would make a reader decode row groups over and over."""
+    # rows and row groups are numbered through all tables
+    firsts = np.cumsum([0, *map(sum, rows_by_group)])
+    table = compute.index_in(samples["path"], value_set=pa.array(tables, pa.large_string()))
+    rows = firsts[table.to_numpy()] + samples["offset"].to_numpy()
+    ends = np.cumsum(list(chain.from_iterable(rows_by_group)))
+    groups = np.searchsorted(ends, rows, "right")
+    sizes = np.bincount(groups, samples["bytes"])
+    if _affordable(groups, sizes, _OVERHEAD * sizes.sum()):
+        return samples
+    logger.info(
+        "The tables' rows are shuffled: images are used in the order in which they lie there, so that the tables are "
+        "read once. In another form the same images would be other shards."
+    )
+    return samples.take(np.argsort(rows))
+
+
+def _affordable(groups: NDArray[np.integer], sizes: NDArray[Any], limit: float) -> bool:
+    """Whether a reader decodes at most so many bytes for rows of these row groups; it keeps what `_group` keeps."""
+    kept: dict[int, None] = {}  # used last, last
+    held = decoded = 0.0
+    for group in map(int, groups[np.flatnonzero(np.diff(groups, prepend=-1))]):
+        if group in kept:
+            kept[group] = kept.pop(group)
+            continue
+        kept[group] = None
+        held += sizes[group]
+        decoded += sizes[group]
+        if decoded > limit:
+            return False
+        while held > _KEPT_BYTES and len(kept) > 1:
+            oldest = next(iter(kept))
+            del kept[oldest]
+            held -= sizes[oldest]
+    return True
 
 
 def _lengths(file: parquet.ParquetFile, group: int, column: str) -> list[pa.Array] | None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from labelsim.dataset.paths import parts, root
-from labelsim.dataset.sources import Listing
+from labelsim.dataset.sources import Listing, Source
 from labelsim.dataset.sources.entries import entries, states
 from labelsim.dataset.sources.label_ids import class_ids
 from labelsim.dataset.sources.progress import Progress
@@ -38,7 +38,7 @@ _COMPRESSED = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz")
 _LABELLED = pa.schema([("label", pa.int32()), *(field for field in FOUND if field.name != "class_id")])
 
 
-class WebDatasetSource:
+class WebDatasetSource(Source):
     """Shards in WebDataset's format, read in place.
 
     The members of a shard that follow one another and have the same path up to the first dot of the file name, their
