@@ -10,7 +10,7 @@ from labelsim.dataset.paths import expand as expand_source
 from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.interrupt import end_if_interrupted, stop_jobs_on_interrupt
-from labelsim.locks import claim_run
+from labelsim.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
 from labelsim.provenance import code, identity
 from labelsim.run import Paths, committed, figure_names, reported_warning
@@ -37,10 +37,11 @@ include: "rules/demo.smk"
 try:
     config.update(load(config))
     check_files(config, made=[*rules.demo_digits.output, *rules.demo_network.output])
+    RUN = Paths(f"results/{config['run']}")
+    check_claim(Path(RUN.manifest))  # a job that is started late must delete nothing of a newer run
 except LabelsimError as error:
     raise WorkflowError(str(error)) from None
 
-RUN = Paths(f"results/{config['run']}")
 FIGURES = figure_names(config["report"]["classes"])
 
 

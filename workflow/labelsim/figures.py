@@ -5,6 +5,7 @@ Figures are laid out in inches and made without pyplot (no global state, no wind
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
+from labelsim.files import write_whole
 from labelsim.lettering import DARK, DPI, draw_text, drawable, fit, font_of_size, shorten, text_height, text_width
 
 __all__ = [
@@ -197,11 +199,10 @@ def save(figure: Figure, path: Path) -> None:
     path : Path
         Where to; missing folders are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    data = BytesIO()
     # matplotlib would write its version into the file
-    figure.savefig(partial, format="png", metadata={"Software": None})
-    partial.replace(path)
+    figure.savefig(data, format="png", metadata={"Software": None})
+    write_whole(path, data.getvalue())
 
 
 def _draw_row(axes: Axes, row: Row, left: float, top: float) -> float:

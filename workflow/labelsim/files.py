@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
+from labelsim.locks import check_claim
+
 __all__ = ["sync", "write_whole"]
 
 
@@ -19,6 +21,11 @@ def write_whole(path: Path, data: bytes) -> None:
         Where to; missing folders are made.
     data : bytes
         The file's contents.
+
+    Raises
+    ------
+    SupersededError
+        If another Snakemake has taken the run since this job was started.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: after a kill, a job and the one that takes its place may write the same file.
@@ -26,6 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         sync(temporary)
+        check_claim(path)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

@@ -11,16 +11,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import IO
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["claim_run", "held", "one_name_held"]
+__all__ = ["SupersededError", "check_claim", "claim_run", "held", "one_name_held"]
 
 logger = logging.getLogger(__name__)
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _POLL = 1.0  # seconds
+_RUN = ".lock"  # in a run's folder
+_CLAIM = "LABELSIM_CLAIM"
 _CLAIMED: list[IO[str]] = []  # open until the process ends
 _NAMES: set[socket.socket] = set()
 
@@ -95,11 +98,15 @@ def one_name_held(names: Sequence[str], what: str) -> Iterator[int]:
         time.sleep(_POLL)
 
 
+class SupersededError(LabelsimError):
+    """A job outlived its Snakemake, and another one has taken the run since."""
+
+
 def claim_run(folder: Path) -> None:
     """Take a run for as long as this process lives.
 
     Snakemake's own locks are files: they stay behind a killed Snakemake, and all of them go when any run in the
-    same folder ends, or with --unlock.
+    same folder ends, or with --unlock. The jobs that this process starts inherit the claim by their environment.
 
     Parameters
     ----------
@@ -111,7 +118,7 @@ def claim_run(folder: Path) -> None:
     LabelsimError
         If another process is at work on the run, or the folder cannot be written to.
     """
-    path = folder / ".lock"
+    path = folder / _RUN
     try:
         file = _locked(path)
     except OSError as error:
@@ -123,11 +130,40 @@ def claim_run(folder: Path) -> None:
         raise LabelsimError(
             f"{folder} is being worked on by {_holder(path)}.\nWait for that Snakemake to end, or stop it first."
         )
+    claim = token_hex(8)
+    file.write(f"{claim}\n")
+    file.flush()
+    os.environ[_CLAIM] = claim
     _CLAIMED.append(file)
 
 
+def check_claim(path: Path) -> None:
+    """Check that the run is still that of the Snakemake that this job works for; called before a file is published.
+
+    Parameters
+    ----------
+    path : Path
+        The file, anywhere below the run's folder.
+
+    Raises
+    ------
+    SupersededError
+        If another Snakemake has taken the run since.
+    """
+    claim = os.environ.get(_CLAIM)
+    lock = next((folder / _RUN for folder in path.parents if (folder / _RUN).exists()), None)
+    if claim is None or lock is None:
+        return
+    holder, _, current = lock.read_text(encoding="utf-8").strip().partition("\n")
+    if current != claim:
+        raise SupersededError(
+            f"{path} is not written: this job's Snakemake has ended, and {holder} has taken the run since.\n"
+            "The results are those of the newer one."
+        )
+
+
 def _holder(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() or "another process"
+    return path.read_text(encoding="utf-8").partition("\n")[0] or "another process"
 
 
 def _bound(address: str) -> socket.socket | None:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from labelsim.errors import LabelsimError
+from labelsim.locks import SupersededError
 
 __all__ = ["AGAIN", "job_log"]
 
@@ -85,6 +86,8 @@ def job_log(path: str | Path) -> Iterator[None]:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         add(_FileHandler(path, mode="w", encoding="utf-8"))
         yield
+    except SupersededError as error:
+        end(0, "%s", error)  # of a failed job, Snakemake would delete the outputs: by now they are the newer run's
     except LabelsimError as error:
         end(1, "%s", error)
     except KeyboardInterrupt:

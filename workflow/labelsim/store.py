@@ -29,7 +29,7 @@ from labelsim.damage import SEAL_BROKEN, absent, damaged
 from labelsim.digests import canonical, digest, file_digest
 from labelsim.documents import sealed, text_of
 from labelsim.files import sync, write_whole
-from labelsim.locks import held
+from labelsim.locks import check_claim, held
 
 # Imported where it is used: those that only write do without its two seconds.
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Array:
 class Writer:
     """Writes a store chunk by chunk; what was written and recorded survives a kill.
 
-    A store has one writer: a second one waits until the first has committed, or has ended.
+    A store has one writer: a second one waits until the first has committed, or has ended. Neither begins where
+    another Snakemake has taken the run since its job was started (`SupersededError`).
 
     Parameters
     ----------
@@ -114,6 +115,7 @@ class Writer:
         self.kept: list[dict[str, Any]] = []
         self._lock = ExitStack()
         self._lock.enter_context(held(path.with_name(f".{path.stem}.lock"), path.name))
+        check_claim(path)
         # Before anything changes: a root that is there would vouch for chunks that are being replaced.
         (path / _ROOT).unlink(missing_ok=True)
         records = self._journal_records()
