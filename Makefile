@@ -4,7 +4,7 @@ CORES ?= all
 COUNT ?= 50
 BENCHMARKS ?= extraction front_end precision class_statistics growth overhead storage scan
 
-.PHONY: demo test soak lint bench clean
+.PHONY: demo test soak rehearsal lint bench clean
 
 demo: .venv/ready  ## the whole pipeline on data that needs no download
 	$(BIN)/snakemake --cores $(CORES) --quiet rules
@@ -17,6 +17,9 @@ test: .venv/ready
 
 soak: .venv/ready  ## fifty interruptions at random moments; some minutes
 	PYTHONPATH=tests $(BIN)/python tests/interruptions.py --count $(COUNT)
+
+rehearsal: .venv/ready  ## ImageNet's shape with generated photos, against NumPy and SciPy; some fifteen minutes, 16 GB of disk
+	$(BIN)/python benchmarks/rehearsal.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
