@@ -18,6 +18,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from labelsim.errors import LabelsimError
+from labelsim.provenance import identity
+from labelsim.stages.extract import extract
+from labelsim.stages.network import network
 
 # Extracts in a process of its own; the arguments are the paths of a job and the configuration.
 PROCESS = """
@@ -281,3 +284,20 @@ def test_images_are_read_in_the_format_in_which_they_were_listed(tmp_path, monke
     figures = job.run(config)
     assert figures["images"] > 0
     assert figures["images_rejected"] == 0
+
+
+def test_a_network_that_was_edited_since_it_was_described_is_refused(job, config, tmp_path):
+    network(config["model"], config["probe"], {"methods": ["welch"], "layer_groups": {}}, sources(config), job.network)
+    path = tmp_path / "network.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\nEDITED = True\n", encoding="utf-8")
+    with pytest.raises(LabelsimError, match=r"^model\.name"):
+        extract(*job, config, "code", sources=json.loads(sources(config))["files"])
+    assert not job.store.exists()
+    path.write_text(text + "\n# a comment changes nothing\n", encoding="utf-8")
+    extract(*job, config, "code", sources=json.loads(sources(config))["files"])
+    assert job.stats.exists()
+
+
+def sources(config) -> str:
+    return identity("network", config)

@@ -94,3 +94,23 @@ def test_killed_and_run_again(base, tmp_path, run, start):
         stats = json.loads((results / f"features/{shard}.stats.json").read_text(encoding="utf-8"))
         assert stats["images_resumed"] > 0
     assert contents(results) == contents(base / "results/toy")
+
+
+def test_a_network_edited_during_the_extraction_mixes_no_features(base, tmp_path, run, start):
+    folder = toy.write(tmp_path / "edited")
+    results = folder / "results/toy"
+    (folder / "hold").touch()
+    network = folder / "network.py"
+    text = network.read_text(encoding="utf-8")
+    with start(folder) as process:
+        wait_until(lambda: half_done(results), process)
+        network.write_text(text.replace("normal_(std=0.2", "normal_(std=0.3"), encoding="utf-8")
+        (folder / "hold").unlink()
+        assert process.wait() == 1
+    said = (folder / "output.log").read_text(encoding="utf-8")
+    assert "model.name: the file was changed" in said
+    assert "Traceback" not in said
+    network.write_text(text, encoding="utf-8")
+    outcome = run(folder)
+    assert outcome.code == 0, outcome.output
+    assert contents(results) == contents(base / "results/toy")

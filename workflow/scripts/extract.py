@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 
 from labelsim.log import job_log
+from labelsim.provenance import identity
 
 with job_log(snakemake.log[0]):
     from labelsim.stages.extract import extract  # takes seconds, in which an interrupt may come
@@ -14,4 +16,5 @@ with job_log(snakemake.log[0]):
         config=snakemake.config,
         code=snakemake.params.code,
         threads=snakemake.threads,
+        sources=json.loads(identity("network", snakemake.config)).get("files", {}),
     )

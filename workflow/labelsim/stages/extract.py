@@ -62,6 +62,7 @@ def extract(
     config: Mapping[str, Any],
     code: str,
     threads: int = 1,
+    sources: Mapping[str, str] | None = None,
 ) -> None:
     """Extract the features of one shard, continuing where an earlier job was stopped.
 
@@ -82,6 +83,9 @@ def extract(
         Fingerprint of this stage's code.
     threads : int
         Cores to use.
+    sources : mapping of str to str, optional
+        Digests of the files that define the network and the transform, by key of the configuration, as they are now:
+        they must be those that `network` recorded.
 
     Raises
     ------
@@ -91,6 +95,7 @@ def extract(
     started = time.perf_counter()
     rows = read_table(shard)
     description = read_document(network)
+    _check_sources(sources or {}, description["sources"], network)
     torch.set_num_threads(max(1, threads))
     with claimed(config["extract"]["device"]) as device:
         built, probes = probed(config["model"], config["probe"])
@@ -234,6 +239,16 @@ def _write_chunk(
         writer.put(name, (index, 0), stored[name])
     writer.record([(name, (index, 0)) for name in written], {"chunk": index, "rejects": rejects})
     figures.writing += time.perf_counter() - began
+
+
+def _check_sources(found: Mapping[str, str], expected: Mapping[str, str], path: Path) -> None:
+    """Refuse files that were edited since the network was described: shards would be of two networks."""
+    for key, digest in expected.items():
+        if found.get(key, digest) != digest:
+            raise LabelsimError(
+                f"{key}: the file was changed after {path} was written, and shards may have been made with it as it "
+                "was.\nRun the same command again, and leave the file as it is until the extraction has ended."
+            )
 
 
 def _check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
