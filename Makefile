@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 COUNT ?= 50
-BENCHMARKS ?= extraction front_end precision class_statistics growth overhead storage scan
+BENCHMARKS ?= extraction front_end precision class_statistics growth overhead storage scan parquet
 
 .PHONY: demo test soak rehearsal lint bench clean
 
