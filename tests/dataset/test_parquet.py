@@ -202,7 +202,9 @@ def test_imagenet_of_the_hub(tmp_path, caplog):
     assert listing.skipped == {"classes without images": 997}
     ids = ["n01440764/n01440764_1_n01440764.JPEG", "n02012849/n02012849_7_n02012849.JPEG", "n03126707/a.JPEG"]
     assert listing.samples["sample_id"].to_pylist() == ids
-    assert "998 of 1,000 by their very names" in caplog.text
+    assert "998 of 1,000" in caplog.text
+    assert open_source(tmp_path, labels="imagenet-1k").list() == listing
+    assert open_source(tmp_path, labels="as-is").list().classes == hub_names()
 
 
 def test_labels_may_be_settled_by_the_configuration(tmp_path):
