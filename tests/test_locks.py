@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -6,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from labelsim.locks import held, one_name_held
+from labelsim.locks import SupersededError, check_claim, claim_run, held, one_name_held
 
 # Waits for a word, takes the lock of a file, or the first free of several names, says which, and holds it until the
 # next word. A process that it forked lives on until the test ends: workers that decode images outlive a killed job.
@@ -107,3 +109,26 @@ def test_a_lock_that_nobody_holds_is_taken_at_once(tmp_path, names, caplog):
             with one_name_held(names, "a name") as other:
                 assert other == 1
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["with locks", "without locks"])
+def test_files_of_a_run_are_published_under_its_claim_only(tmp_path, monkeypatch, locks):
+    if not locks:  # as some network file systems are mounted
+
+        def lockf(file, operation):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "lockf", lockf)
+    path = tmp_path / "run" / "features" / "a.zarr" / "zarr.json"
+    monkeypatch.setenv("LABELSIM_CLAIM", "")  # so that it is taken back after the test
+    claim_run(tmp_path / "run")
+    first = os.environ["LABELSIM_CLAIM"]
+    check_claim(path)
+    claim_run(tmp_path / "run")
+    check_claim(path)
+    monkeypatch.setenv("LABELSIM_CLAIM", first)
+    with pytest.raises(SupersededError, match=str(path)):
+        check_claim(path)
+    check_claim(tmp_path / "elsewhere" / "file")
+    monkeypatch.delenv("LABELSIM_CLAIM")  # a stage that is called without Snakemake
+    check_claim(path)

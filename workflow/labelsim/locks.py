@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _BUSY = (errno.EACCES, errno.EAGAIN)
 _POLL = 1.0  # seconds
-_RUN = ".lock"  # in a run's folder
+_RUN = ".labelsim.lock"  # in the folder of a run
 _CLAIM = "LABELSIM_CLAIM"
 _CLAIMED: list[IO[str]] = []  # open until the process ends
 _NAMES: set[socket.socket] = set()
@@ -118,9 +118,9 @@ def claim_run(folder: Path) -> None:
     LabelsimError
         If another process is at work on the run, or the folder cannot be written to.
     """
-    path = folder / _RUN
+    path, claim = folder / _RUN, token_hex(8)
     try:
-        file = _locked(path)
+        file = _locked(path, claim)
     except OSError as error:
         raise LabelsimError(
             f"{folder} cannot be written to ({error.strerror}).\n"
@@ -130,9 +130,6 @@ def claim_run(folder: Path) -> None:
         raise LabelsimError(
             f"{folder} is being worked on by {_holder(path)}.\nWait for that Snakemake to end, or stop it first."
         )
-    claim = token_hex(8)
-    file.write(f"{claim}\n")
-    file.flush()
     os.environ[_CLAIM] = claim
     _CLAIMED.append(file)
 
@@ -179,8 +176,8 @@ def _bound(address: str) -> socket.socket | None:
     return bound
 
 
-def _locked(path: Path) -> IO[str] | None:
-    """The lock file, locked until it is closed; None while another process has it."""
+def _locked(path: Path, claim: str = "") -> IO[str] | None:
+    """The lock file, locked until it is closed; None while another process has it. It says who has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
     try:
@@ -191,8 +188,8 @@ def _locked(path: Path) -> IO[str] | None:
             return None
         # Some network file systems are mounted without locks; work goes on there, as nearly always one job writes.
         logger.warning("%s cannot be locked (%s): two jobs at once would not notice each other.", path, error.strerror)
-        return file
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.write("\n".join([f"process {os.getpid()} on {socket.gethostname()}", *filter(None, [claim]), ""]))
     file.flush()
+    os.fsync(file.fileno())  # other machines read it while it is open here
     return file
