@@ -20,7 +20,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-__all__ = ["FORMS", "GROUPS", "NARROW", "WIDE", "Photo", "class_labels", "photos", "plant_network", "webdataset"]
+__all__ = ["FORMS", "GROUPS", "NARROW", "WIDE", "Photo", "class_labels", "parquet_tables", "photos", "plant_network"]
 
 # ResNet34's names and channels (36 convolutions, 8,512 channels, 512 hidden units) on maps of 2 x 2 and 1 x 1.
 WIDE = """
@@ -119,7 +119,7 @@ def plant_network(folder: Path, source: str, outputs: int, side: int, examples: 
     Parameters
     ----------
     folder : Path
-        Where to write `network.py`, `weights.pth` and, if there are as many outputs as classes, `outputs.csv`.
+        Where to write `network.py` and `weights.pth`.
     source : str
         WIDE or NARROW.
     outputs, side : int

@@ -96,10 +96,9 @@ class Sums:
     def welch(self) -> Array:
         """Welch's t of each class against all other images, channel by channel."""
         constant = (self.second.sum(axis=0) == 0) & (self.first.sum(axis=0) == 0)
-        a, b = (self.count, self.first, self.second), []
-        for values in a:
-            b.append(values.sum(axis=0) - values)
-        (mean_a, error_a), (mean_b, error_b) = (_mean_and_error(*side) for side in (a, b))
+        own = self.count, self.first, self.second
+        mean_a, error_a = _mean_and_error(*own)
+        mean_b, error_b = _mean_and_error(*(sums.sum(axis=0) - sums for sums in own))
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (mean_a - mean_b) / np.sqrt(error_a + error_b)
         t[:, constant] = 0
@@ -249,17 +248,14 @@ def _check_matrices(run: Run, expected: Expected, ids: Array, vectors: Mapping[s
         for g, (group, channels) in enumerate(groups.items()):
             if method == "hidden" and group != "all":
                 continue
-            if method == "hidden":
-                stored, chosen = store[method], values
-            else:
-                stored, chosen = store[method], values[:, channels & usable if method == "welch" else channels]
+            chosen = values if method == "hidden" else values[:, channels & usable if method == "welch" else channels]
             with np.errstate(invalid="ignore", divide="ignore"):
                 units = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
             table = _part(run, method, group)
             rows += len(table["rank"])
             for start in range(0, len(ids), 1024):
                 part = slice(start, min(start + 1024, len(ids)))
-                block = stored[part] if method == "hidden" else stored[g, part]
+                block = store[method][part] if method == "hidden" else store[method][g, part]
                 what = f"similarity.zarr: {method}, {group}"
                 _close(block, units[part] @ units.T, what, ids[part], rtol=0, atol=SIMILARITY)
                 _check_top(block, start, table, expected.k, f"neighbors.parquet: {method}, {group}", ids)
@@ -373,15 +369,16 @@ def check_same_neighbors(
         for id_ in mine.keys() | theirs.keys():
             difference = abs(mine.get(id_, last[0]) - theirs.get(id_, last[1]))
             assert difference <= tolerance, f"neighbors.parquet: {key}: similarity to {id_} differs by {difference}"
-    mine, theirs = (parquet.read_table(path / "classes.parquet").to_pydict() for path in (one, other))
-    columns = ("used", "rejected", "top1", "top5")
-    rows = [
-        {id_: row for id_, *row in zip(t["class_id"], *(t[name] for name in columns), strict=True)}
-        for t in (mine, theirs)
-    ]
-    renamed = {(id_of or {}).get(id_, id_): row for id_, row in rows[1].items()}
-    for id_ in rows[0].keys() | renamed.keys():
-        assert rows[0].get(id_) == renamed.get(id_), f"classes.parquet: {id_}: {rows[0].get(id_)}, {renamed.get(id_)}"
+    mine, theirs = _class_rows(one, {}), _class_rows(other, id_of or {})
+    for id_ in mine.keys() | theirs.keys():
+        assert mine.get(id_) == theirs.get(id_), f"classes.parquet: {id_}: {mine.get(id_)} and {theirs.get(id_)}"
+
+
+def _class_rows(root: Path, id_of: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:
+    """Images used and rejected, and accuracies, by class."""
+    table = parquet.read_table(root / "classes.parquet")
+    ids, *columns = (table[name].to_pylist() for name in ("class_id", "used", "rejected", "top1", "top5"))
+    return {id_of.get(id_, id_): row for id_, row in zip(ids, zip(*columns, strict=True), strict=True)}
 
 
 def _neighbors(root: Path, id_of: Mapping[str, str]) -> dict[tuple[str, str, str], dict[str, float]]:
