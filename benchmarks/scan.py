@@ -86,7 +86,7 @@ def generated(folder: Path, rows: int) -> None:
 
 def cut(folder: Path) -> None:
     """Shard them."""
-    shard(folder / "generated.parquet", 262_144, "auto", folder / "many" / "index.json", folder / "many.json")
+    shard(folder / "generated.parquet", 262_144, "auto", folder / "many" / "index.json")
 
 
 def main() -> None:
