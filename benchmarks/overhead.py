@@ -40,6 +40,14 @@ IMAGES, CLASSES, IMAGES_PER_SHARD = 3_014, 10, 4  # gives about 1,000 shards
 JOBS, REPEATS = 6, 3
 STAGES = dict.fromkeys(("scan", "shard", "moments", "merge", "welch", "similarity", "neighbors"), "<= 1")
 STAGES["report"] = ""  # which waits for Matplotlib
+EXTRACTION = {  # what an extraction does before its first image, one after the other
+    "import torch": "import torch",
+    "import all else": "import labelsim.log, labelsim.stages.extract",
+    "import torchvision": "import labelsim.network.torchvision_models",
+    "build ResNet34 and digest its weights": "built = labelsim.network.builder.build('resnet34', None)",
+    "dry run": "labelsim.network.probes.Probes(built.module, torch.zeros(1, 3, 224, 224))",
+    "try the transform's halves": "labelsim.network.transforms.split(built.transform)",
+}
 
 
 def main() -> None:
@@ -61,6 +69,7 @@ def main() -> None:
                 of(f"{stage}: from start to work", median(_starts(stage)), "CPU s", goal)
                 for stage, goal in STAGES.items()
             ),
+            *(of(f"extract, before its first image: {part}", took, "CPU s") for part, took in _extraction_starts()),
         ],
     )
 
@@ -144,6 +153,14 @@ def _starts(stage: str) -> list[float]:
     return [_process("-c", code)[1] for _ in range(REPEATS)]
 
 
+def _extraction_starts() -> Iterator[tuple[str, float]]:
+    """Parts of the start of an extraction, and the seconds that each needs."""
+    code = "import time\n" + "".join(f"{work}\nprint(time.process_time())\n" for work in EXTRACTION.values())
+    clocks = [[0.0, *map(float, _process("-c", code)[0].split())] for _ in range(REPEATS)]
+    for number, part in enumerate(EXTRACTION):
+        yield part, median(clock[number + 1] - clock[number] for clock in clocks)
+
+
 def _snakemake(*options: str, program: Sequence[str] = ("-m", "snakemake")) -> tuple[str, float]:
     """What Snakemake says, and the seconds that it and its jobs took."""
     where = ("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "config.yaml")
@@ -152,7 +169,7 @@ def _snakemake(*options: str, program: Sequence[str] = ("-m", "snakemake")) -> t
 
 def _process(*arguments: str) -> tuple[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow")}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow"), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(
         [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
