@@ -193,11 +193,13 @@ class ParquetSource(Source):
         if images is None:
             with _opened(self._root / path, self._table(path).metadata) as file:
                 images = pa.chunked_array(_images(file, group, self.columns.image), pa.large_binary())
+            kept = images.nbytes + sum(other.nbytes for other in list(self._groups.values()))
+            for oldest in list(self._groups):
+                if kept <= _KEPT_BYTES:
+                    break
+                if (gone := self._groups.pop(oldest, None)) is not None:
+                    kept -= gone.nbytes
         self._groups[path, group] = images
-        for oldest in list(self._groups)[:-1]:
-            if sum(kept.nbytes for kept in list(self._groups.values())) <= _KEPT_BYTES:
-                break
-            self._groups.pop(oldest, None)
         return images
 
 
