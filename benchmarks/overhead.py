@@ -46,6 +46,8 @@ EXTRACTION = {  # what an extraction does before its first image, one after the 
     "import torchvision": "import labelsim.network.torchvision_models",
     "build ResNet34 and digest its weights": "built = labelsim.network.builder.build('resnet34', None)",
     "dry run": "labelsim.network.probes.Probes(built.module, torch.zeros(1, 3, 224, 224))",
+    "load Numba and compiled resizing": "import numpy; labelsim.dataset.resampling.resize_part("
+    "numpy.zeros((50, 50, 3), 'uint8'), (32, 32), (0, 0, 32, 32), 2)",
     "try the transform's halves": "labelsim.network.transforms.split(built.transform)",
 }
 
