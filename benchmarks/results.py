@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["Result", "in_turn", "measured", "path", "ratio", "seconds", "show", "write"]
+__all__ = ["Result", "in_turn", "keep", "measured", "path", "ratio", "seconds", "show", "write"]
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -91,13 +91,17 @@ def path(name: str, device: str = "cpu") -> Path:
 
 def write(name: str, results: Sequence[Result], device: str = "cpu") -> None:
     """Print the results, and keep them as CSV under the benchmark's name and the environment's."""
+    keep(name, [asdict(result) for result in results], device)
+    show(results)
+
+
+def keep(name: str, rows: Sequence[Mapping[str, Any]], device: str = "cpu") -> None:
+    """Keep rows as CSV under the benchmark's name and the environment's."""
     FOLDER.mkdir(exist_ok=True)
-    rows = [asdict(result) for result in results]
     with path(name, device).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    show(results)
 
 
 def show(results: Sequence[Result]) -> None:

@@ -1,6 +1,7 @@
 import hashlib
 import pickle
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -50,6 +51,22 @@ def needs(argument):
 
 def text():
     return "no network"
+
+drawn = torch.randn(3)
+
+def drawing():
+    module = Doubled()
+    module.drawn = nn.Parameter(drawn)
+    return module
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3)))
+
+def lazy():
+    return nn.Sequential(nn.LazyConv2d(4, 3))
+
+def meta():
+    return nn.Conv2d(3, 4, 3, device="meta")
 
 constant = 3
 """
@@ -314,6 +331,29 @@ class TestFile:
         with pytest.raises(LabelsimError, match=rf"bad{suffix} is damaged or no weights file"):
             build(SMALL, f"bad{suffix}", base=tmp_path)
 
+    @pytest.mark.parametrize("dtype", [torch.int32, torch.complex64, torch.float8_e4m3fn])
+    @pytest.mark.filterwarnings("ignore:Casting complex values")
+    def test_other_numbers_than_real_ones(self, small, tmp_path, dtype):
+        state = small.state_dict()
+        torch.save(state | {"fc.weight": state["fc.weight"].to(dtype)}, tmp_path / "cast.pth")
+        with pytest.raises(LabelsimError, match=r"cast\.pth does not fit .*fc\.weight"):
+            build(SMALL, "cast.pth", base=tmp_path)
+
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    def test_pointer_of_git_lfs(self, tmp_path, suffix):
+        pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 87319819\n"
+        (tmp_path / f"net{suffix}").write_text(pointer)
+        with pytest.raises(LabelsimError, match="git lfs pull"):
+            build(SMALL, f"net{suffix}", base=tmp_path)
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+    @pytest.mark.parametrize("save", [lambda file: torch.jit.script(nn.ReLU()).save(file), lambda file: file.touch()])
+    def test_no_advice_to_run_code(self, tmp_path, save):
+        save(tmp_path / "other.pth")
+        with pytest.raises(LabelsimError, match=r"other\.pth") as caught:
+            build(SMALL, "other.pth", base=tmp_path)
+        assert "weights_only" not in str(caught.value)
+
     def test_truncated(self, small, tmp_path):
         torch.save(small.state_dict(), tmp_path / "cut.pth")
         whole = (tmp_path / "cut.pth").read_bytes()
@@ -357,6 +397,23 @@ class TestCallable:
         monkeypatch.syspath_prepend(net_file)
         network = build("labelsim_test_net:network", None, "labelsim_test_net:transform")
         assert type(network.module).__name__ == "Doubled"
+
+    def test_weights_that_are_drawn_when_the_file_is_imported(self, net_file, monkeypatch):
+        def digest(seed):
+            for name in [name for name in sys.modules if name.startswith("_labelsim_net_")]:
+                monkeypatch.delitem(sys.modules, name)  # as in another process
+            torch.manual_seed(seed)
+            return build("net.py:drawing", None, "net.py:transform", net_file).weights_digest
+
+        assert digest(1) == digest(2)
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+    @pytest.mark.parametrize(
+        ("name", "message"), [("scripted", "TorchScript"), ("lazy", "lazy layers"), ("meta", "device meta")]
+    )
+    def test_modules_that_cannot_be_probed(self, net_file, name, message):
+        with pytest.raises(LabelsimError, match=rf"net\.py:{name}.*{message}"):
+            build(f"net.py:{name}", None, "net.py:transform", net_file)
 
     def test_weights_from_a_file(self, net_file):
         state = load_callable("net.py:network", net_file)().state_dict()

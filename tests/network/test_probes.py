@@ -233,9 +233,12 @@ class TestForwardPass:
                 return self.c(self.b(self.b(self.a(x))))
 
         with pytest.raises(LabelsimError, match="convolution 'b' is called more than once"):
-            Probes(Twice(), images[:1])
+            Probes(Twice(), images[:1], layers=["[bc]"])
         probes = Probes(Twice(), images[:1], layers=["[ac]"])
         assert [layer.name for layer in probes.layers] == ["a", "c"]
+        probes = Probes(Twice(), images[:1])  # which asks for no layer in particular
+        assert [layer.name for layer in probes.layers] == ["a", "c"]
+        assert [name for name, _ in probes.skipped] == ["b"]
 
     def test_unused_convolution(self, images):
         class Unused(Tiny):
@@ -269,6 +272,61 @@ class TestForwardPass:
         with pytest.raises(LabelsimError, match="did not run b as often"):
             probes(-torch.ones(2, 3, 9, 9))
         assert probes(torch.ones(2, 3, 9, 9)).gap.shape == (2, 13)  # nothing is left of the failed call
+
+    def test_convolutions_that_are_no_modules_are_listed(self, images):
+        class Dynamic(nn.Module):
+            """A convolution whose weights depend on the image, as CondConv2d."""
+
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.randn(4, 4, 1, 1))
+
+            def forward(self, x):
+                return nn.functional.conv2d(x, self.weight * x.mean())
+
+        class Functional(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.b = Dynamic()
+                self.up = nn.ConvTranspose2d(4, 4, 2)
+
+            def maps(self, x):
+                maps = self.up(self.b(nn.functional.conv2d(self.a(x), torch.ones(4, 1, 1, 1), groups=4)))
+                return self.c(nn.functional.conv1d(maps.flatten(2), torch.ones(4, 4, 1)).view_as(maps))
+
+        probes, _ = probe(Functional(), images)
+        assert [layer.name for layer in probes.layers] == ["a", "c"]
+        assert [name for name, _ in probes.skipped] == ["Functional", "b", "up"]
+        assert all("no Conv2d" in reason for _, reason in probes.skipped)
+        assert Probes(Functional(), images[:1], layers=["[ac]"]).skipped == []
+
+    @pytest.mark.parametrize("at", ["convolution", "activation"])
+    def test_what_does_not_depend_on_the_image_is_skipped(self, images, at):
+        class Positions(Tiny):
+            """Adds a grid of positions that goes through a convolution of its own, as xcit does."""
+
+            def __init__(self):
+                super().__init__()
+                self.relu = nn.ReLU()
+                self.grid, self.gelu = nn.Conv2d(2, 4, 1), nn.GELU()
+
+            def maps(self, x):
+                maps = self.relu(self.a(x))
+                grid = torch.linspace(0, 1, 2 * maps[0, 0].numel()).view(1, 2, *maps.shape[2:])
+                return self.c(self.b(maps + self.gelu(self.grid(grid))))
+
+        probes, features = probe(Positions(), images, at=at)
+        assert [name for name, _ in probes.skipped] == [{"convolution": "grid", "activation": "gelu"}[at]]
+        assert len(features.gap) == len(images)
+
+    def test_maps_of_parts_of_the_image(self, images):
+        class Windows(Tiny):
+            def maps(self, x):
+                return self.c(self.b(self.a(x).flatten(0, 1)[None].unflatten(1, (-1, 4))[:, 0]))
+
+        probes = Probes(Windows(), images[:1])
+        with pytest.raises(LabelsimError, match="'b' gives 1 maps for 4 images"):
+            probes(images)
 
     def test_subclass_of_conv2d_and_inputs_by_name(self, images):
         class Named(Tiny):
@@ -526,7 +584,7 @@ class TestActivation:
         assert features.gap.shape == (4, 4)
         reasons = dict(probes.skipped)
         assert reasons.keys() == {"gelu", "relu#2"}
-        assert "linear layer" in reasons["gelu"]
+        assert "dimension 3" in reasons["gelu"]
         assert "(1, 6)" in reasons["relu#2"]
 
     def test_a_part_of_a_linear_layers_output_is_skipped_too(self, images):
@@ -556,19 +614,130 @@ class TestActivation:
 
 
 class TestHead:
-    def test_no_linear_layer(self):
-        module = torchvision.models.squeezenet1_1()
-        with pytest.raises(LabelsimError, match=r"set probe.head .*classifier.3 \(AdaptiveAvgPool2d\)"):
-            Probes(module, torch.zeros(1, 3, 64, 64))
-        with pytest.raises(LabelsimError, match=r"'classifier.1' has shape \(1, 512, 3, 3\)"):
-            Probes(module, torch.zeros(1, 3, 64, 64), head="classifier.1")
+    @pytest.mark.parametrize("head", ["auto", "classifier.1"])
+    def test_squeezenet_ends_in_a_convolution_and_a_mean(self, head, batch):
+        module = torchvision.models.squeezenet1_1().eval()
+        names, outputs = plain_outputs(module, batch, nn.Conv2d)
+        _, (dropped,) = plain_outputs(module, batch, nn.Dropout)
+        probes, features = probe(module, batch, head=head)
+        assert (probes.head, probes.hidden_units, probes.outputs) == ("classifier.1", 512, 1000)
+        assert [layer.name for layer in probes.layers] == names[:-1]
+        assert [name for name, _ in probes.skipped] == ["classifier.1"]
+        np.testing.assert_allclose(features.gap.numpy(), pool(outputs[:-1]), RTOL, ATOL)
+        np.testing.assert_allclose(features.hidden.numpy(), pool([dropped], rectify=False), RTOL, ATOL)
+        # The ReLU after the classification layer shows its output, not a layer's channels.
+        activations = Probes(module, batch[:1], at="activation")
+        assert [name for name, _ in activations.skipped] == ["classifier.2"]
 
-    def test_convolution_as_head(self, images):
+    @pytest.mark.parametrize("head", ["auto", "2"])
+    def test_convolution_as_head(self, images, head):
         module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 7, 1), nn.Flatten()).eval()
         _, (pooled,) = plain_outputs(module, images, nn.AdaptiveAvgPool2d)
-        probes, features = probe(module, images, head="2", layers=["0"])
+        probes, features = probe(module, images, head=head)
         assert (probes.head, probes.hidden_units, probes.outputs) == ("2", 4, 7)
+        assert probes.layers == [Layer("0", 4)]
         np.testing.assert_array_equal(features.hidden.numpy(), pooled[:, :, 0, 0])
+
+    def test_the_last_linear_layer_called_need_not_be_the_head(self, images):
+        class Gated(Tiny):
+            """Ends in a convolution; the last linear layer that it calls belongs to squeeze-and-excitation."""
+
+            def __init__(self):
+                super().__init__()
+                self.squeeze, self.excite = nn.Linear(5, 2), nn.Linear(2, 5)
+                self.head = nn.Conv2d(5, 6, 1)
+
+            def forward(self, x):
+                maps = self.maps(x)
+                gates = self.excite(self.squeeze(maps.mean((2, 3))).relu()).sigmoid()
+                return self.head((maps * gates[:, :, None, None]).mean((2, 3), keepdim=True)).flatten(1)
+
+        probes, _ = probe(Gated(), images)
+        assert (probes.head, probes.hidden_units, probes.outputs) == ("head", 5, 6)
+        assert [layer.name for layer in probes.layers] == ["a", "b", "c"]
+
+    def test_a_head_of_the_users_own(self, images):
+        class Cosine(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.directions = nn.Parameter(torch.randn(6, 5))
+
+            def forward(self, x):
+                return nn.functional.linear(nn.functional.normalize(x), nn.functional.normalize(self.directions)) * 16
+
+        class Metric(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.projection, self.head = nn.Linear(5, 5), Cosine()
+
+            def forward(self, x):
+                return self.head(self.projection(self.maps(x).mean((2, 3)))).softmax(1)
+
+        module = Metric().eval()
+        _, (projected,) = plain_outputs(module, images, nn.Linear)
+        probes, features = probe(module, images)
+        assert (probes.head, probes.hidden_units, probes.outputs) == ("head", 5, 6)
+        np.testing.assert_array_equal(features.hidden.numpy(), projected.astype(np.float32))
+
+    @pytest.mark.parametrize("twice", [False, True])
+    def test_a_head_that_is_no_layer(self, images, twice):
+        class Functional(Tiny):
+            def forward(self, x):
+                hidden = self.maps(x).mean((2, 3))
+                if twice:
+                    hidden = nn.functional.linear(hidden, torch.eye(5))
+                return nn.functional.linear(hidden, self.head.weight)
+
+        # Inside another network, too, whose input is not what the product takes.
+        for module in (Functional(), nn.Sequential(nn.Identity(), Functional())):
+            with pytest.raises(LabelsimError, match=r"probe\.head"):
+                Probes(module, images[:1])
+
+    def test_heads_that_are_averaged_get_a_note(self, images):
+        class Distilled(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.other = nn.Linear(5, 6)
+
+            def forward(self, x):
+                hidden = self.maps(x).mean((2, 3))
+                return (self.head(hidden) + self.other(hidden.neg())) / 2
+
+        module = Distilled().eval()
+        with torch.no_grad():
+            hidden = module.maps(images).mean((2, 3))
+        probes, features = probe(module, images)
+        assert probes.head == "other"
+        assert any("head" in note and "other" in note for note in probes.notes)
+        torch.testing.assert_close(features.hidden, -hidden, rtol=0, atol=0)
+        named, _ = probe(module, images, head="head")
+        assert (named.head, named.notes) == ("head", [])
+
+    def test_a_head_beside_which_tokens_are_classified(self, images):
+        class Auxiliary(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.tokens = nn.Linear(5, 6)
+
+            def forward(self, x):
+                maps = self.maps(x)
+                return self.head(maps.mean((2, 3))) + self.tokens(maps.flatten(2).mT).amax(1)
+
+        probes, _ = probe(Auxiliary(), images)
+        assert (probes.head, probes.hidden_units) == ("head", 5)
+
+    def test_a_head_with_low_rank_adapters(self, images):
+        class Adapted(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.down, self.up = nn.Linear(5, 2, bias=False), nn.Linear(2, 6, bias=False)
+
+            def forward(self, x):
+                hidden = self.maps(x).mean((2, 3))
+                return self.head(hidden) + self.up(self.down(hidden))
+
+        probes, _ = probe(Adapted(), images)
+        assert (probes.head, probes.hidden_units) == ("head", 5)
 
     def test_two_heads(self, images):
         class Two(Tiny):
@@ -583,10 +752,10 @@ class TestHead:
                 return logits
 
         last, _ = probe(Two(), images)
-        assert (last.head, last.hidden_units, last.outputs) == ("early", 4, 6)
-        named, features = probe(Two(), images, head="head")
-        assert (named.head, named.hidden_units) == ("head", 5)
-        assert features.hidden.shape == (4, 5)
+        assert (last.head, last.hidden_units, last.outputs) == ("head", 5, 6)
+        named, features = probe(Two(), images, head="early")
+        assert (named.head, named.hidden_units) == ("early", 4)
+        assert features.hidden.shape == (4, 4)
 
     @pytest.mark.parametrize(
         ("head", "message"),

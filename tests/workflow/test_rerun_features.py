@@ -5,6 +5,8 @@ import small
 import torch
 from small import each, since
 
+from labelsim.run import open_run
+
 
 def everything(rerun, *first):
     return sorted([*first, *each(rerun.shards(), "extract", "moments"), *since("merge")])
@@ -34,7 +36,7 @@ def test_another_network(rerun, key, value):
 
 def test_other_words_for_the_same_layers(rerun):
     rerun.configure("probe.layers", ["conv*"])
-    assert rerun.jobs() == ["network"]
+    assert rerun.jobs() == sorted(["network", *since("neighbors")])  # the tables say what was probed
 
 
 def test_a_comment_where_the_network_is_defined(rerun):
@@ -56,7 +58,21 @@ def test_weights_replaced_at_the_same_path(rerun):
 def test_weights_in_a_file_that_sounds_like_an_entry_of_torchvision(rerun):
     (rerun.folder / "weights.pth").rename(rerun.folder / "ResNet34_Weights.pth")
     rerun.configure("model.weights", "ResNet34_Weights.pth")
-    assert rerun.jobs() == ["network"]
+    assert rerun.jobs() == sorted(["network", *since("neighbors")])
     other = {name: 2 * tensor for name, tensor in small.state(rerun.folder).items()}
     torch.save(other, rerun.folder / "ResNet34_Weights.pth")
     assert rerun.jobs() == everything(rerun, "network")
+
+
+def test_a_network_and_its_weights_that_were_moved(rerun):
+    (rerun.folder / "models").mkdir()
+    (rerun.folder / "network.py").rename(rerun.folder / "models/network.py")
+    (rerun.folder / "weights.pth").rename(rerun.folder / "models/best.pth")
+    rerun.configure("model.name", "models/network.py:network")
+    rerun.configure("model.transform", "models/network.py:transform")
+    rerun.configure("model.weights", "models/best.pth")
+    # Nothing is computed anew, but the tables and the summary name the files that are there now.
+    assert rerun.jobs() == sorted(["network", *since("neighbors")])
+    results = open_run(rerun.folder / "results/small")
+    assert results.summary()["weights"] == "models/best.pth"
+    assert results.provenance()["model"]["name"] == "models/network.py:network"

@@ -40,11 +40,13 @@ def layers(
 ) -> None:
     """Show the layers that a run would probe, before anything is run."""
     from labelsim.network.description import probed  # imports torch, which the other commands do without
+    from labelsim.network.repeatability import check_repeatable
 
     if not configfile.exists():
         raise LabelsimError(f"{configfile} does not exist; name the configuration of a run with --configfile")
     config = read(configfile)
     network, probes = probed(config["model"], config["probe"])
+    check_repeatable(network.transform, probes)
     table = Table("layer", "channels")
     table.columns[1].justify = "right"
     for layer in probes.layers:

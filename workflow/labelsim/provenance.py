@@ -36,7 +36,7 @@ _KEYS = {
     "merge": ("extract.max_reject_fraction",),
     "welch": (),
     "similarity": ("similarity",),
-    "neighbors": ("neighbors",),
+    "neighbors": ("neighbors", "model", "probe"),  # which the tables and the summary name
 }
 
 _SOURCES = "labelsim.dataset.sources"

@@ -16,6 +16,7 @@ from typing import Any
 import PIL.Image
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from labelsim.errors import LabelsimError, near, reason
 from labelsim.network.checkpoint import load_state, read_state
@@ -88,8 +89,9 @@ def build(name: str, weights: str | None, transform: str = "auto", base: Path = 
     No code in a weights file is ever executed: ``torch.load(weights_only=True)``.
     """
     check_name(name)
-    own = None if transform == "auto" else _check_transform(transform, _call(transform, base))
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # before the file is imported: it may draw, too
+        own = None if transform == "auto" else _check_transform(transform, _call(transform, base))
         torch.manual_seed(0)
         found = _called(name, weights, base) if is_callable_spec(name) else _published(name, weights, base)
     preprocess = own or found.transform
@@ -188,9 +190,24 @@ def _called(spec: str, weights: str | None, base: Path) -> Published:
     module = _call(spec, base)
     if not isinstance(module, nn.Module):
         raise LabelsimError(f"model.name {spec!r} returned a {type(module).__name__}, not a torch.nn.Module.")
+    _check_module(spec, module)
     if file is not None:
         load_state(module, read_state(file), file)
     return Published(module)
+
+
+def _check_module(spec: str, module: nn.Module) -> None:
+    """Refuse modules whose layers cannot be seen, or that have no weights yet."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if isinstance(module, torch.jit.ScriptModule):
+        wrong = "a TorchScript module, whose layers cannot be probed: return the module that it was made from"
+    elif any(map(is_lazy, tensors)):
+        wrong = "a module with lazy layers that have no weights yet: run it once on an image before it is returned"
+    elif any(tensor.is_meta for tensor in tensors):
+        wrong = "a module on the device meta, which has no weights: build it on the CPU"
+    else:
+        return
+    raise LabelsimError(f"model.name {spec!r} returned {wrong}.")
 
 
 def _import(spec: str, source: str) -> object:

@@ -17,6 +17,8 @@ from labelsim.errors import LabelsimError, reason
 __all__ = ["WRAPPER", "classes_in", "load_state", "read_state"]
 
 WRAPPER = re.compile(r"module\.|_orig_mod\.")  # DataParallel's and torch.compile's, before a key
+_LFS = b"version https://git-lfs"  # how a pointer begins
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # torchvision's own DenseNet files say norm.1 for norm1.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
@@ -97,7 +99,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> No
     Raises
     ------
     LabelsimError
-        If a tensor is missing, is one too many, or has another shape.
+        If a tensor is missing, is one too many, or has another shape, or holds other numbers than real ones where
+        the network has such.
     """
     own = module.state_dict()
     fits, differs = _fit(module, state)
@@ -109,8 +112,14 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> No
     except Exception as error:
         raise LabelsimError(f"model.weights {file} does not fit {type(module).__name__}: {reason(error)}") from error
     shapes = [f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}" for key, value in differs.items()]
+    types = [
+        f"{key} {str(value.dtype).removeprefix('torch.')}"
+        for key, value in fits.items()
+        if key in own and own[key].is_floating_point() and value.dtype not in _FLOATS
+    ]
     problems = {
         "of another shape": shapes,
+        "of another type of number": types,
         "missing": [key for key in missing if key not in differs],
         "unexpected": unexpected,
     }
@@ -121,13 +130,26 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> No
 
 def _unreadable(file: Path, error: Exception) -> str:
     """Say why a weights file could not be read."""
-    refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused:
+    said = reason(error)
+    if refused := re.search(r"GLOBAL (\S+)", said):
         return (
             f"model.weights {file} holds a Python object ({refused[1]}), which could run code when loaded: "
             "it was not loaded. Save the state dict alone: torch.save(network.state_dict(), file)."
         )
-    return f"model.weights {file} is damaged or no weights file ({reason(error)})."
+    if "TorchScript" in said:
+        return (
+            f"model.weights {file} is a TorchScript archive, which was not loaded. "
+            "Save its state dict alone: torch.save(torch.jit.load(file).state_dict(), other)."
+        )
+    if not isinstance(error, OSError) and _begins_with(file, _LFS):
+        return f"model.weights {file} is a pointer of Git LFS, not the weights: run `git lfs pull` where it is."
+    # What PyTorch says of weights_only is advice to run code from the file.
+    return f"model.weights {file} is damaged or no weights file{'' if 'weights_only' in said else f' ({said})'}."
+
+
+def _begins_with(file: Path, start: bytes) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(start)) == start
 
 
 def _fit(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["TIMM", "is_callable_spec", "spec_file", "timm_folder", "weights_file"]
+__all__ = ["TIMM", "is_callable_spec", "short_name", "spec_file", "timm_folder", "weights_file"]
 
 TIMM = "timm:"
 # ResNet34_Weights.IMAGENET1K_V1, as torchvision prints an entry; ResNet34_Weights.pth is none.
@@ -21,6 +21,14 @@ def spec_file(spec: str) -> Path | None:
     """The file of path/to/file.py:callable; None for every other value."""
     file, _, name = spec.rpartition(":")
     return Path(file) if name and file.endswith(".py") else None
+
+
+def short_name(name: str) -> str:
+    """A network's name without the folders above its file or folder: where it lies on a disk is no part of it."""
+    if (file := spec_file(name)) is not None:
+        return f"{file.name}:{name.rpartition(':')[2]}"
+    folder = timm_folder(name)
+    return name if folder is None else f"{TIMM}local-dir:{folder.name}"
 
 
 def timm_folder(name: str) -> Path | None:

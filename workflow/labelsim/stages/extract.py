@@ -23,7 +23,7 @@ from labelsim.dataset.sources import open_source
 from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
 from labelsim.network.description import describe, probed
-from labelsim.network.device import claimed
+from labelsim.network.device import claimed, place
 from labelsim.network.probes import Features, Probes
 from labelsim.network.transforms import split
 from labelsim.store import Array, Writer
@@ -100,7 +100,7 @@ def extract(
     with claimed(config["extract"]["device"]) as device:
         built, probes = probed(config["model"], config["probe"])
         _check(describe(built, probes), description, network)
-        built.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(built.module, device)
         halves = split(built.transform)
         arrays = _arrays(rows, description, config["store"])
         identity = json.dumps(

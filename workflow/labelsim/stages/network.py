@@ -12,6 +12,8 @@ from labelsim.documents import write_document
 from labelsim.network.description import describe, probed
 from labelsim.network.groups import check_methods, layer_groups
 from labelsim.network.outputs import output_labels
+from labelsim.network.repeatability import check_repeatable
+from labelsim.network.specs import short_name
 
 __all__ = ["network"]
 
@@ -43,6 +45,7 @@ def network(
         logger.warning("%s is left out: %s", name, reason)
     check_methods(similarity["methods"], names, probes.missing)
     layer_groups(names, similarity["layer_groups"])
+    check_repeatable(built.transform, probes)
     for note in (*built.notes, *probes.notes):
         logger.info("%s", note)
     logger.info(
@@ -58,4 +61,4 @@ def network(
         output_labels(model["classes"], description, dataset=[])
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    write_document(output, {"model": model["name"], "at": probe["at"], "sources": sources, **description})
+    write_document(output, {"model": short_name(model["name"]), "at": probe["at"], "sources": sources, **description})
