@@ -4,7 +4,7 @@ CORES ?= all
 COUNT ?= 50
 BENCHMARKS ?= extraction front_end precision class_statistics growth overhead storage scan parquet
 
-.PHONY: demo test soak rehearsal lint bench clean
+.PHONY: demo test soak hunt rehearsal lint bench clean
 
 demo: .venv/ready  ## the whole pipeline on data that needs no download
 	$(BIN)/snakemake --cores $(CORES) --quiet rules
@@ -17,6 +17,10 @@ test: .venv/ready
 
 soak: .venv/ready  ## fifty interruptions at random moments; some minutes
 	PYTHONPATH=tests $(BIN)/python tests/interruptions.py --count $(COUNT)
+
+hunt: .venv/ready  ## networks of timm against what runs below their modules, random edits against fresh runs; some ten minutes
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/fuzz.py
 
 rehearsal: .venv/ready  ## ImageNet's shape with generated photos, against NumPy and SciPy; some fifteen minutes, 16 GB of disk
 	$(BIN)/python benchmarks/rehearsal.py

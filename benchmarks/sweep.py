@@ -40,8 +40,8 @@ focalnet_tiny_srf gcvit_xxtiny ghostnet_050 gmlp_ti16_224 halonet_h1 hardcorenas
 hrnet_w18_small iformer_t inception_next_atto inception_resnet_v2 inception_v3 inception_v4 lcnetv2_small
 legacy_seresnet18 legacy_xception levit_128s levit_256d lowformer_b0 mobilenetv3_small_050 mobilenetv5_base
 mobilevit_xxs mvitv2_tiny naflexvit_base_patch16_parfac_gap nasnetalarge nest_tiny nextvit_small pit_ti_224
-pnasnet5large poolformerv2_s12 pvt_v2_b0 qwen3_vit_88m rdnet_tiny regnetx_002 repghostnet_050 repvit_m1 res2next50
-resnest14d resnetv2_18 rexnet_100 sam2_hiera_tiny samvit_base_patch16_224 selecsls42 sequencer2d_s shvit_s1
+pnasnet5large poolformerv2_s12 pvt_v2_b0 coat_lite_tiny rdnet_tiny regnetx_002 repghostnet_050 repvit_m1 res2next50
+resnest14d resnetv2_18 rexnet_100 lambda_resnet26t convnext_atto selecsls42 sequencer2d_s shvit_s1
 skresnet18 starnet_s050 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 swinv2_tiny_window16_256
 test_byobnet test_coatnet test_convnext test_efficientnet test_mambaout test_nfnet test_resnet test_vit
 test_vit_relpos tiny_vit_5m_224 tnt_s_legacy_patch16_224 tresnet_m twins_svt_small visformer_tiny
@@ -132,7 +132,10 @@ def look(name: str) -> dict[str, Any]:
 def network(name: str) -> Any:
     """A network with random weights, whose batch norms are not the identity."""
     torch.manual_seed(0)
-    module = timm.create_model(name).eval()
+    module = timm.create_model(name)
+    if not module.num_classes:  # made for features alone
+        module = timm.create_model(name, num_classes=1000)
+    module.eval()
     for norm in module.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
             norm.running_mean.normal_(std=0.1)
