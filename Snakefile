@@ -7,12 +7,12 @@ from snakemake.utils import min_version
 
 from labelsim.config import check_files, load
 from labelsim.dataset.paths import expand as expand_source
-from labelsim.documents import read_document
+from labelsim.storage.json_files import read_document
 from labelsim.errors import LabelsimError
-from labelsim.interrupt import end_if_interrupted, stop_jobs_on_interrupt
-from labelsim.locks import check_claim, claim_run
+from labelsim.jobs.interrupt import end_if_interrupted, stop_jobs_on_interrupt
+from labelsim.storage.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
-from labelsim.provenance import code, identity
+from labelsim.jobs.provenance import code, identity
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from pipeline import config
 from scipy import stats
 
-from labelsim.documents import write_document
-from labelsim.moment_store import CHANNELS_PER_CHUNK, CLASSES_PER_CHUNK, arrays
 from labelsim.stages.moments import FOLDS, moments
 from labelsim.stages.neighbors import neighbor_tables
 from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
 from labelsim.statistics.group_moments import of_groups
 from labelsim.statistics.welch import welch
-from labelsim.store import Array, Writer, blocks, load, open_store
+from labelsim.storage.json_files import write_document
+from labelsim.storage.moment_store import CHANNELS_PER_CHUNK, CLASSES_PER_CHUNK, arrays
+from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
 IMAGES, CHANNELS, HIDDEN, OUTPUTS, CLASSES = 10_000, 8512, 512, 1000, 200
 SHARD, CHUNK = 16_384, 256  # images

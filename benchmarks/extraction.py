@@ -32,20 +32,20 @@ import torch
 from PIL import Image
 
 from labelsim.config import load
-from labelsim.dataset.pixels import Images, batches
 from labelsim.dataset.shards import automatic_aim
 from labelsim.dataset.sources import open_source
-from labelsim.documents import read_document
+from labelsim.images.loader import Images, batches
+from labelsim.images.transform import split
+from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build
 from labelsim.network.device import claimed
 from labelsim.network.probes import Probes
-from labelsim.network.transforms import split
-from labelsim.provenance import identity
 from labelsim.stages.extract import BATCH_SIZE, extract, precision_of
 from labelsim.stages.network import network
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
-from labelsim.tables import read_table
+from labelsim.storage.json_files import read_document
+from labelsim.storage.parquet import read_table
 
 REPEATS = 3
 ROUNDS = 6  # of the forward passes, in each repeat

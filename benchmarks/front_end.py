@@ -32,9 +32,9 @@ from torch import Tensor
 from torchvision.datasets.folder import pil_loader
 from torchvision.models import get_weight
 
-from labelsim.dataset.images import decode
-from labelsim.dataset.pixels import Images, batches
-from labelsim.network.transforms import split
+from labelsim.images.decode import decode
+from labelsim.images.loader import Images, batches
+from labelsim.images.transform import split
 
 TRANSFORM = get_weight("ResNet34_Weights.IMAGENET1K_V1").transforms()
 HALVES = split(TRANSFORM)

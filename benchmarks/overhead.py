@@ -26,14 +26,14 @@ import pipeline
 import results
 import yaml
 
-from labelsim.documents import read_document
-from labelsim.provenance import identity
+from labelsim.jobs.provenance import identity
 from labelsim.run import Paths, committed
 from labelsim.stages.extract import extract
 from labelsim.stages.moments import moments
 from labelsim.stages.network import network
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
+from labelsim.storage.json_files import read_document
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES, CLASSES, IMAGES_PER_SHARD = 3_014, 10, 4  # gives about 1,000 shards
@@ -42,13 +42,13 @@ STAGES = dict.fromkeys(("scan", "shard", "moments", "merge", "welch", "similarit
 STAGES["report"] = ""  # which waits for Matplotlib
 EXTRACTION = {  # what an extraction does before its first image, one after the other
     "import torch": "import torch",
-    "import all else": "import labelsim.log, labelsim.stages.extract",
+    "import all else": "import labelsim.jobs.log, labelsim.stages.extract",
     "import torchvision": "import labelsim.network.torchvision_models",
     "build ResNet34 and digest its weights": "built = labelsim.network.builder.build('resnet34', None)",
     "dry run": "labelsim.network.probes.Probes(built.module, torch.zeros(1, 3, 224, 224))",
-    "load Numba and compiled resizing": "import numpy; labelsim.dataset.resampling.resize_part("
+    "load Numba and compiled resizing": "import numpy; labelsim.images.resize.resize_part("
     "numpy.zeros((50, 50, 3), 'uint8'), (32, 32), (0, 0, 32, 32), 2)",
-    "try the transform's halves": "labelsim.network.transforms.split(built.transform)",
+    "try the transform's halves": "labelsim.images.transform.split(built.transform)",
 }
 
 
@@ -151,7 +151,7 @@ def _jobs(paths: Paths, shards: Sequence[str]) -> float:
 
 def _starts(stage: str) -> list[float]:
     """Seconds that a process needs before a stage can begin."""
-    code = f"import labelsim.log, labelsim.stages.{stage}"
+    code = f"import labelsim.jobs.log, labelsim.stages.{stage}"
     return [_process("-c", code)[1] for _ in range(REPEATS)]
 
 

@@ -16,7 +16,7 @@ import results
 from PIL import Image
 
 from labelsim.config import load
-from labelsim.provenance import identity
+from labelsim.jobs.provenance import identity
 from labelsim.run import Paths
 
 __all__ = ["PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]

@@ -26,9 +26,9 @@ import results
 import subject
 from numpy.typing import NDArray
 
-from labelsim.documents import read_document
 from labelsim.network.device import claimed
 from labelsim.run import Paths, Run
+from labelsim.storage.json_files import read_document
 
 CLASSES, IMAGES_PER_CLASS, NEIGHBOURS = 40, 4, 9
 METHODS = ("welch", "hidden", "gap")

@@ -20,8 +20,8 @@ import results
 
 import labelsim.stages.scan
 from labelsim.config import load
-from labelsim.dataset.sources.progress import Progress
-from labelsim.dataset.sources.webdataset import _LABELLED, WebDatasetSource
+from labelsim.dataset.formats.progress import Progress
+from labelsim.dataset.formats.webdataset import _LABELLED, WebDatasetSource
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 

@@ -1,7 +1,7 @@
 """Storage: how a features store is compressed, against other ways; and whether writing holds up the extraction.
 
 A real extraction makes the features. Their `gap` is then written and read chunk by chunk, by one thread, through Zarr
-and with the checksum, as `labelsim.store` does it: with the store's own codec and others, in chunks of other lengths,
+and with the checksum, as `labelsim.storage.zarr_store` does it: with the store's own codec and others, in chunks of other lengths,
 and as float32 and float16. Rates are of the bytes before compression, in seconds of the processor, so that a busy
 machine does not matter; what the digests and the wait for the disk cost stands apart.
 
@@ -30,11 +30,11 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from labelsim.documents import read_document
-from labelsim.files import sync
 from labelsim.network.device import claimed
 from labelsim.run import Paths
-from labelsim.store import Array, Writer, load, open_store
+from labelsim.storage.atomic import sync
+from labelsim.storage.json_files import read_document
+from labelsim.storage.zarr_store import Array, Writer, load, open_store
 
 CLASSES, IMAGES_PER_CLASS, REPEATS = 32, 16, 3
 SAME_SIZE = 1.02  # a setup that is at most so many times as large as the store's may take its place for speed
@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def own_setup(store: Path) -> Setup:
-    """How `labelsim.store` laid out a store."""
+    """How `labelsim.storage.zarr_store` laid out a store."""
     array = zarr.open_array(store=store / "gap", mode="r")
     codec = next(codec for codec in array.compressors if isinstance(codec, BloscCodec))
     assert codec.shuffle is not None  # Zarr fills it in

@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from labelsim.documents import read_document, write_document
-from labelsim.provenance import identity
+from labelsim.jobs.provenance import identity
 from labelsim.run import Paths
 from labelsim.stages.extract import extract
 from labelsim.stages.merge import merge_shards
@@ -16,6 +15,7 @@ from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
+from labelsim.storage.json_files import read_document, write_document
 
 
 def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Paths:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from labelsim import cli
 from labelsim.dataset.classes import class_names
 from labelsim.run import Paths
-from labelsim.tables import read_table, write_table
+from labelsim.storage.parquet import read_table, write_table
 
 # id, name; the similarity of two classes is minus the distance of their places here, over 10
 CLASSES = [

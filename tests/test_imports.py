@@ -12,7 +12,7 @@ STAGES = ["scan", "shard", "moments", "merge", "welch", "similarity", "neighbors
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_loads_nothing_heavy(stage):
-    script = f"import sys, labelsim.log, labelsim.provenance, labelsim.stages.{stage}; print(*sys.modules)"
+    script = f"import sys, labelsim.jobs.log, labelsim.jobs.provenance, labelsim.stages.{stage}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = HEAVY & set(done.stdout.split())
     assert loaded == EXPECTED.get(stage, set())

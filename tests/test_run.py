@@ -9,11 +9,11 @@ import pytest
 
 import labelsim
 from labelsim.dataset.class_index import write_classes
-from labelsim.documents import write_document
 from labelsim.errors import LabelsimError
 from labelsim.run import Paths, committed, figure_names, open_run
-from labelsim.store import Array, Writer
-from labelsim.tables import write_table
+from labelsim.storage.json_files import write_document
+from labelsim.storage.parquet import write_table
+from labelsim.storage.zarr_store import Array, Writer
 
 IDS = np.array(["n01440764", "n02799071", "straße"], dtype=object)
 NAMES = np.array(["tench", "baseball", "Straße"], dtype=object)

@@ -3,9 +3,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from labelsim.dataset.detection import detect
 
 from labelsim.dataset.sources import open_source
-from labelsim.dataset.sources.detection import detect
 from labelsim.errors import LabelsimError
 
 

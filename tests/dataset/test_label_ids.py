@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from labelsim.dataset.classes import class_names, find_class, imagenet_names
+from labelsim.dataset.label_ids import class_ids, ids_of_names
 from labelsim.dataset.sources import open_source
-from labelsim.dataset.sources.label_ids import class_ids, ids_of_names
 from labelsim.errors import LabelsimError
 
 THOUSAND = random.Random(0).sample(range(1000), 1000)

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 from scipy.io import savemat
 
-from labelsim.dataset.sources.labels import DEVKIT, KAGGLE, image_labels, label_file
+from labelsim.dataset.labels import DEVKIT, KAGGLE, image_labels, label_file
 from labelsim.errors import LabelsimError
 
 VALIDATION = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 6)]

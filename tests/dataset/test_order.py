@@ -10,8 +10,9 @@ import pytest
 from forms import archive, write
 from pyarrow import parquet
 
+from labelsim.dataset.formats.base import Listing
 from labelsim.dataset.shards import cut
-from labelsim.dataset.sources import Listing, open_source
+from labelsim.dataset.sources import open_source
 
 CLASSES, IMAGES = 130, 6
 

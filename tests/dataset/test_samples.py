@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from labelsim.dataset.sources import SAMPLES
-from labelsim.dataset.sources.samples import FOUND, repeats, sample_table
+from labelsim.dataset.samples import FOUND, SAMPLES, repeats, sample_table
 from labelsim.errors import LabelsimError
 
 CLASSES = ["z", "a", "a-b", "no images"]  # in no order, as labels are

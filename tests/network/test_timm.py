@@ -18,9 +18,9 @@ import labelsim.network
 from labelsim.config import check_files, load
 from labelsim.dataset.classes import imagenet_names
 from labelsim.errors import LabelsimError
+from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build, check_name
 from labelsim.network.probes import Probes
-from labelsim.provenance import identity
 
 WNIDS = sorted(imagenet_names())
 CONVOLUTIONAL = ["test_convnext", "test_efficientnet", "resnet10t"]

@@ -6,12 +6,12 @@ from pyarrow import Table
 
 from labelsim.dataset.class_index import write_classes
 from labelsim.dataset.shards import folds
-from labelsim.documents import write_document
-from labelsim.moment_store import CLASSES_PER_CHUNK
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import FOLDS, moments
-from labelsim.store import Array, Writer, open_store
-from labelsim.tables import write_table
+from labelsim.storage.json_files import write_document
+from labelsim.storage.moment_store import CLASSES_PER_CHUNK
+from labelsim.storage.parquet import write_table
+from labelsim.storage.zarr_store import Array, Writer, open_store
 
 CLASSES = [str(number) for number in range(130)]
 WIDTHS = {"gap": ("channel", 5), "hidden": ("unit", 3), "logits": ("output", 130)}

@@ -18,7 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from labelsim.errors import LabelsimError
-from labelsim.provenance import identity
+from labelsim.jobs.provenance import identity
 from labelsim.stages.extract import extract
 from labelsim.stages.network import network
 

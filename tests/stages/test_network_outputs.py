@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import toy
 
-from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
 from labelsim.stages.network import network
+from labelsim.storage.json_files import read_document
 
 OUTPUTS = 13
 OUTPUT = Path("network.json")

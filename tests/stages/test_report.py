@@ -7,12 +7,12 @@ from pyarrow import Table
 from labelsim.config import load
 from labelsim.dataset.class_index import read_classes
 from labelsim.errors import LabelsimError
-from labelsim.figures import MAX_CLUSTERED
+from labelsim.report.figures import MAX_CLUSTERED
 from labelsim.stages.report import draw_class, draw_heatmap
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
-from labelsim.store import Array, Writer
-from labelsim.tables import write_table
+from labelsim.storage.parquet import write_table
+from labelsim.storage.zarr_store import Array, Writer
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pyarrow import parquet
 from labelsim.config import load
 from labelsim.dataset.sources import FORMATS
 from labelsim.errors import LabelsimError
-from labelsim.provenance import identity
+from labelsim.jobs.provenance import identity
 from labelsim.stages.scan import scan
-from labelsim.tables import read_metadata
+from labelsim.storage.parquet import read_metadata
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pyarrow import parquet
 
 from labelsim.config import load
 from labelsim.dataset.class_index import read_classes
-from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
-from labelsim.tables import write_table
+from labelsim.storage.json_files import read_document, write_document
+from labelsim.storage.parquet import write_table
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import scipy.stats
 from pyarrow import Table
 
 from labelsim.dataset.class_index import write_classes
-from labelsim.documents import sealed, text_of, write_document
 from labelsim.errors import LabelsimError
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import moments
 from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
-from labelsim.store import Array, Writer, open_store
-from labelsim.tables import write_table
+from labelsim.storage.json_files import sealed, text_of, write_document
+from labelsim.storage.parquet import write_table
+from labelsim.storage.zarr_store import Array, Writer, open_store
 
 CLASSES = ["a", "b", "c"]
 CHANNELS = 1030  # more than a chunk of a store of moments holds

@@ -12,7 +12,7 @@ import toy
 import yaml
 from workflows import REPOSITORY, snakemake, started
 
-from labelsim.locks import held
+from labelsim.storage.locks import held
 
 
 @pytest.fixture(scope="session")

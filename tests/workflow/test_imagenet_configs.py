@@ -15,7 +15,7 @@ from workflows import REPOSITORY, snakemake
 from labelsim.config import load
 from labelsim.dataset.classes import class_names, find_class, imagenet_names
 from labelsim.dataset.sources import open_source
-from labelsim.network.groups import layer_groups
+from labelsim.network.layer_groups import layer_groups
 
 ROOT = "/data/imagenet"
 VAL, TRAIN = "imagenet1k-val", "imagenet1k-train"

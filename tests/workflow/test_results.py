@@ -18,8 +18,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from labelsim.dataset.shards import folds
-from labelsim.documents import read_document, write_document
 from labelsim.run import open_run
+from labelsim.storage.json_files import read_document, write_document
 
 IDS = sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
 NAMES = [{"n01440764": "tench", "n01443537": "goldfish"}.get(id_, id_) for id_ in IDS]

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from labelsim.damage import command
 from labelsim.dataset.shards import shard_name
-from labelsim.digests import canonical, digest
-from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
-from labelsim.moment_store import merged_identity
 from labelsim.run import Paths, committed
-from labelsim.store import attributes, digests, load, open_store, verify
-from labelsim.tables import read_metadata, read_table
+from labelsim.storage.damage import command
+from labelsim.storage.digests import canonical, digest
+from labelsim.storage.json_files import read_document
+from labelsim.storage.moment_store import merged_identity
+from labelsim.storage.parquet import read_metadata, read_table
+from labelsim.storage.zarr_store import attributes, digests, load, open_store, verify
 
 __all__ = ["Findings", "check"]
 

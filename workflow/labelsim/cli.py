@@ -17,7 +17,7 @@ from rich.table import Table
 from labelsim.config import read
 from labelsim.dataset.classes import find_class
 from labelsim.errors import LabelsimError
-from labelsim.network.groups import layer_groups
+from labelsim.network.layer_groups import layer_groups
 from labelsim.run import open_run
 
 __all__ = ["main"]

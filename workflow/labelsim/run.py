@@ -8,8 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
+from labelsim.storage.json_files import read_document
 
 # The heavy libraries are imported where they are used: every job of the workflow imports this module.
 if TYPE_CHECKING:
@@ -190,17 +190,17 @@ class Run:
 
     def provenance(self) -> dict[str, Any]:
         """What the tables were made from: model, weights, dataset, version."""
-        from labelsim.tables import read_metadata
+        from labelsim.storage.parquet import read_metadata
 
         return read_metadata(self.neighbors())
 
     def _table(self, path: str) -> pa.Table:
-        from labelsim.tables import read_table
+        from labelsim.storage.parquet import read_table
 
         return read_table(Path(path))
 
     def _store(self, path: str) -> xarray.Dataset:
-        from labelsim.store import open_store
+        from labelsim.storage.zarr_store import open_store
 
         return open_store(Path(path))
 

@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
-from labelsim.log import job_log
-from labelsim.provenance import identity
+from labelsim.jobs.log import job_log
+from labelsim.jobs.provenance import identity
 
 with job_log(snakemake.log[0]):
     from labelsim.stages.extract import extract  # takes seconds, in which an interrupt may come

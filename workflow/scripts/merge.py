@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from labelsim.log import job_log
+from labelsim.jobs.log import job_log
 from labelsim.stages.merge import merge_shards
 
 with job_log(snakemake.log[0]):

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from labelsim.log import job_log
-from labelsim.provenance import version
+from labelsim.jobs.log import job_log
+from labelsim.jobs.provenance import version
 from labelsim.stages.neighbors import neighbor_tables
 
 with job_log(snakemake.log[0]):

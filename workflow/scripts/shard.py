@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from labelsim.log import job_log
+from labelsim.jobs.log import job_log
 from labelsim.stages.shard import shard
 
 config = snakemake.config

@@ -1,1 +1,1 @@
-"""Where the images are, which classes they belong to, and how they are cut into shards."""
+"""Which images there are, of which class, and in which order."""

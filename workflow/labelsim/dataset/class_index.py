@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelsim.damage import damaged
-from labelsim.digests import canonical, digest
-from labelsim.documents import read_document, write_document
+from labelsim.storage.damage import damaged
+from labelsim.storage.digests import canonical, digest
+from labelsim.storage.json_files import read_document, write_document
 
 __all__ = ["read_classes", "write_classes"]
 

@@ -1,1 +1,1 @@
-"""The network under study: how it is built, and what one forward pass gives."""
+"""From a name or a callable to a network, and from a batch of images to its features."""

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from labelsim.errors import LabelsimError, near, reason
-from labelsim.network.checkpoint import load_state, read_state
 from labelsim.network.published import Published, Transform
 from labelsim.network.specs import TIMM, is_callable_spec, weights_file
+from labelsim.network.weights import load_state, read_state
 
 __all__ = ["Network", "build", "check_name", "load_callable"]
 

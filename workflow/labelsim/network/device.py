@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from labelsim.errors import LabelsimError
-from labelsim.locks import one_name_held
+from labelsim.storage.locks import one_name_held
 
 __all__ = ["claimed", "gpu_key", "place", "sign_of_gpu"]
 

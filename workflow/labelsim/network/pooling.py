@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelsim.compiled import compiled
+from labelsim.statistics.compiled import compiled
 
 __all__ = ["mean", "rectified_mean"]
 

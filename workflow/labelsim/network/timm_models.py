@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from labelsim.errors import LabelsimError, near, reason
-from labelsim.network.checkpoint import classes_in, load_state, read_state
 from labelsim.network.published import Published
+from labelsim.network.weights import classes_in, load_state, read_state
 
 try:
     import timm

@@ -10,8 +10,8 @@ import torch
 from torchvision import models
 
 from labelsim.errors import LabelsimError, near, reason
-from labelsim.network.checkpoint import WRAPPER, classes_in, load_state, read_state
 from labelsim.network.published import Published
+from labelsim.network.weights import WRAPPER, classes_in, load_state, read_state
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -1,1 +1,1 @@
-"""One module a stage of the workflow: the place where ideas meet files."""
+"""One module a rule of the workflow, of the same name: read, call, write."""

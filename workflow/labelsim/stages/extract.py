@@ -17,17 +17,17 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from labelsim.dataset.images import first_line
-from labelsim.dataset.pixels import CHANGED, UNREADABLE, Images, batches
 from labelsim.dataset.sources import open_source
-from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
+from labelsim.images.decode import first_line
+from labelsim.images.loader import CHANGED, UNREADABLE, Images, batches
+from labelsim.images.transform import split
 from labelsim.network.description import describe, probed
 from labelsim.network.device import claimed, place
 from labelsim.network.probes import Features, Probes
-from labelsim.network.transforms import split
-from labelsim.store import Array, Writer
-from labelsim.tables import read_metadata, read_table, write_table
+from labelsim.storage.json_files import read_document, write_document
+from labelsim.storage.parquet import read_metadata, read_table, write_table
+from labelsim.storage.zarr_store import Array, Writer
 
 __all__ = ["BATCH_SIZE", "extract", "precision_of"]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelsim.dataset.class_index import read_classes
-from labelsim.documents import read_document
 from labelsim.errors import LabelsimError
-from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, merged_identity, put_moments
 from labelsim.statistics.moments import Moments, empty, merge
-from labelsim.store import Array, Writer, blocks, load, open_store
-from labelsim.tables import read_table
+from labelsim.storage.json_files import read_document
+from labelsim.storage.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, merged_identity, put_moments
+from labelsim.storage.parquet import read_table
+from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
 if TYPE_CHECKING:
     import xarray

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelsim.damage import damaged
 from labelsim.dataset.class_index import read_classes
 from labelsim.dataset.shards import folds
-from labelsim.documents import read_document
-from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, put_moments
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits
 from labelsim.statistics.group_moments import of_groups
 from labelsim.statistics.moments import Moments, empty, merge
-from labelsim.store import Writer, blocks, load, open_store
+from labelsim.storage.damage import damaged
+from labelsim.storage.json_files import read_document
+from labelsim.storage.moment_store import CLASSES_PER_CHUNK, TOP, arrays, put_moments
+from labelsim.storage.zarr_store import Writer, blocks, load, open_store
 
 if TYPE_CHECKING:
     import xarray

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from labelsim.documents import read_document, write_document
-from labelsim.sanity import Verdict, percent, verdict
+from labelsim.report.accuracy import Verdict, percent, verdict
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
-from labelsim.store import blocks, load, open_store
-from labelsim.tables import write_table
+from labelsim.storage.json_files import read_document, write_document
+from labelsim.storage.parquet import write_table
+from labelsim.storage.zarr_store import blocks, load, open_store
 
 if TYPE_CHECKING:
     import xarray

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labelsim.documents import write_document
 from labelsim.network.description import describe, probed
-from labelsim.network.groups import check_methods, layer_groups
+from labelsim.network.layer_groups import check_methods, layer_groups
 from labelsim.network.outputs import output_labels
 from labelsim.network.repeatability import check_repeatable
 from labelsim.network.specs import short_name
+from labelsim.storage.json_files import write_document
 
 __all__ = ["network"]
 

@@ -11,11 +11,11 @@ from PIL import Image
 from pyarrow.compute import field
 
 from labelsim.dataset.classes import find_class
-from labelsim.dataset.images import ImageError, decode
 from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
-from labelsim.figures import (
+from labelsim.images.decode import ImageError, decode
+from labelsim.report.figures import (
     MAX_CLUSTERED,
     ROW_LABELS,
     Neighbor,
@@ -25,8 +25,8 @@ from labelsim.figures import (
     no_heatmap_figure,
     save,
 )
-from labelsim.store import load, open_store
-from labelsim.tables import read_metadata, read_table
+from labelsim.storage.parquet import read_metadata, read_table
+from labelsim.storage.zarr_store import load, open_store
 
 __all__ = ["draw_class", "draw_heatmap"]
 
@@ -77,7 +77,7 @@ def draw_class(
 def draw_heatmap(similarity: Path, method: str, output: Path) -> None:
     """Draw one similarity matrix, its classes in the order of a hierarchical clustering.
 
-    Of more than `labelsim.figures.MAX_CLUSTERED` classes the picture says that they are too many.
+    Of more than `labelsim.report.figures.MAX_CLUSTERED` classes the picture says that they are too many.
 
     Parameters
     ----------

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute
 
+from labelsim.dataset.formats.base import Source, digest
 from labelsim.dataset.shards import choose
-from labelsim.dataset.sources import Source, digest, format_of, open_source
+from labelsim.dataset.sources import format_of, open_source
 from labelsim.errors import LabelsimError
-from labelsim.tables import write_table
+from labelsim.storage.parquet import write_table
 
 __all__ = ["scan"]
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 from labelsim.dataset.class_index import write_classes
 from labelsim.dataset.classes import class_names, find_class
 from labelsim.dataset.shards import automatic_aim, cut, shard_name
-from labelsim.digests import canonical, digest
-from labelsim.documents import read_document, write_document
 from labelsim.errors import LabelsimError
 from labelsim.network.outputs import output_labels
-from labelsim.tables import read_metadata, read_table, write_table
+from labelsim.storage.digests import canonical, digest
+from labelsim.storage.json_files import read_document, write_document
+from labelsim.storage.parquet import read_metadata, read_table, write_table
 
 __all__ = ["shard"]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelsim.moment_store import channel_blocks, class_labels, class_means
-from labelsim.network.groups import check_methods, layer_groups
+from labelsim.network.layer_groups import check_methods, layer_groups
 from labelsim.statistics.similarity import Columns, cosine
-from labelsim.store import Array, Writer, blocks, load, open_store
+from labelsim.storage.moment_store import channel_blocks, class_labels, class_means
+from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
 if TYPE_CHECKING:
     import xarray

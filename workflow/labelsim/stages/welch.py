@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from labelsim.moment_store import CHANNELS_PER_CHUNK, channel_blocks, class_labels, of_classes
 from labelsim.statistics.moments import Moments
 from labelsim.statistics.welch import Welch, usable_channels, welch
-from labelsim.store import Array, Writer, blocks, load, open_store
+from labelsim.storage.moment_store import CHANNELS_PER_CHUNK, channel_blocks, class_labels, of_classes
+from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
 __all__ = ["welch_statistics"]
 

@@ -1,1 +1,1 @@
-"""Moments, Welch's t, similarity and neighbours: arrays in, arrays out; no files, no torch."""
+"""Arrays in, arrays out: moments, Welch's t, similarity, neighbours, accuracy. No files, no torch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from labelsim.compiled import compiled
+from labelsim.statistics.compiled import compiled
 from labelsim.statistics.moments import Moments, empty
 
 __all__ = ["of_groups"]

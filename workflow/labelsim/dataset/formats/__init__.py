@@ -1,0 +1,1 @@
+"""One module a form in which datasets lie on disks."""

@@ -1,0 +1,195 @@
+"""The files in a tar archive, found and read in place."""
+
+import errno
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+from labelsim.dataset.formats.entries import HIDDEN, NOT_UTF8, SPECIAL
+from labelsim.errors import LabelsimError
+
+__all__ = ["Member", "opened", "read_member", "tar_members"]
+
+LINKS = "links in archives"
+SPARSE = "sparse files in archives"
+
+_BLOCK = tarfile.BLOCKSIZE
+_ZEROS = bytes(_BLOCK)
+# What tar programs fill the last record up with is far less. More is a download that was never finished, in a file
+# that was given its full size at the beginning.
+_MOST_PADDING = 1 << 20
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x9d": "compress",
+    b"PK\x03\x04": "zip",
+}
+
+
+class Member(NamedTuple):
+    """A regular file in an archive.
+
+    Attributes
+    ----------
+    name : str
+        Its path in the archive, without `./` before it.
+    offset : int
+        Where its first byte lies in the file that is read.
+    size : int
+        How many bytes it has.
+    """
+
+    name: str
+    offset: int
+    size: int
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open an archive, to read it within the block.
+
+    Raises
+    ------
+    LabelsimError
+        If it is not there or no regular file, or if it cannot be opened, or read in the block.
+    """
+    try:
+        if not path.is_file():  # to open a pipe would wait for its writer
+            raise LabelsimError(f"dataset.source: there is no archive {path}")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise LabelsimError(f"dataset.source: {path} cannot be read: {error.strerror}") from error
+
+
+def tar_members(
+    file: BinaryIO, where: str | Path, skipped: Counter[str], start: int = 0, size: int | None = None
+) -> Iterator[Member]:
+    """Iterate over the regular files in an uncompressed tar archive.
+
+    The standard library's reader takes whatever is no header for the end. Here the end mark, a block of zeros, must be
+    where the members end, and nothing but zeros may follow it.
+
+    Parameters
+    ----------
+    file : binary file
+        Where the archive is. Its position may change between two members.
+    where : path
+        What error messages call the archive.
+    skipped : Counter
+        What is left out is counted here by kind: hidden files, links, whatever is not a regular file, sparse files,
+        which do not lie in the archive as one piece, and names that are not UTF-8.
+    start, size : int
+        Which part of the file is the archive, if it lies in another one.
+
+    Yields
+    ------
+    Member
+        In the archive's order.
+
+    Raises
+    ------
+    LabelsimError
+        If the archive is compressed, is none, ends too early, is damaged, or goes on behind its end mark. Members
+        that come before the fault have been given by then.
+    """
+    end = os.fstat(file.fileno()).st_size if size is None else start + size
+    file.seek(start)
+    head = file.read(min(_BLOCK, end - start))
+    for magic, program in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise LabelsimError(
+                f"dataset.source: {where} is compressed ({program}). Images are read in place, which needs an "
+                "uncompressed archive: uncompress it."
+            )
+    at = start
+    try:
+        file.seek(start)
+        archive = tarfile.TarFile(fileobj=file, encoding="utf-8", errors="surrogateescape")
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # it would keep them all
+            regular = member.isreg() and not member.issparse()
+            if archive.offset <= at or member.size < 0 or (regular and member.offset_data + member.size > end):
+                raise _damaged(where, at)
+            at = archive.offset
+            if reason := _skip(member):
+                skipped[reason] += 1
+            elif regular:
+                yield Member(str(PurePosixPath(member.name)), member.offset_data, member.size)
+    except (tarfile.TarError, ValueError, OverflowError):  # of damaged headers, those that are no TarError
+        raise _damaged(where, at) from None
+    _check_end(file, where, at, end)
+
+
+def read_member(path: Path, offset: int, size: int) -> bytes:
+    """Read a regular file in an uncompressed tar archive.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    offset, size : int
+        As in `Member`.
+
+    Raises
+    ------
+    OSError
+        If the archive cannot be read, or holds no file of this size there: it is another one than it was.
+    """
+    with path.open("rb") as file:
+        file.seek(offset - _BLOCK)
+        data = file.read(_BLOCK + size)
+    try:
+        header = tarfile.TarInfo.frombuf(data[:_BLOCK], "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        header = None
+    if header is None or header.size != size or len(data) != _BLOCK + size:
+        raise OSError(errno.EIO, f"no file of {size} bytes at byte {offset} of the archive", str(path))
+    return data[_BLOCK:]
+
+
+def _skip(member: tarfile.TarInfo) -> str | None:
+    if member.isdir():
+        return None
+    if member.issym() or member.islnk():
+        return LINKS
+    if not member.isreg():
+        return SPECIAL
+    if member.issparse():
+        return SPARSE
+    if any(part.startswith(".") and part != ".." for part in PurePosixPath(member.name).parts):
+        return HIDDEN
+    try:
+        member.name.encode()
+    except UnicodeEncodeError:
+        return NOT_UTF8
+    return None
+
+
+def _check_end(file: BinaryIO, where: str | Path, at: int, end: int) -> None:
+    """See that an archive has its end mark where its members end, and nothing behind it."""
+    file.seek(at)
+    if at + _BLOCK > end or file.read(_BLOCK) != _ZEROS:
+        raise _damaged(where, at)
+    padding = end - at - _BLOCK
+    if padding > _MOST_PADDING:
+        raise LabelsimError(
+            f"dataset.source: {where} ends at byte {at:,}, but {padding:,} bytes follow. It was not copied to its end, "
+            "or is several archives joined together: copy it again, or take them apart."
+        )
+    if any(file.read(padding)):
+        raise LabelsimError(
+            f"dataset.source: {where} goes on behind its end mark at byte {at:,}: it is damaged, or several archives "
+            "joined together. Copy it again, or take them apart."
+        )
+
+
+def _damaged(where: str | Path, at: int) -> LabelsimError:
+    what = f"cut off or damaged at byte {at:,}" if at else "no tar archive, or is damaged at its very beginning"
+    return LabelsimError(f"dataset.source: {where} is {what}: copy it again")

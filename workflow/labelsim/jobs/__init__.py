@@ -1,0 +1,1 @@
+"""What only Snakemake's jobs need: what identifies a stage, logs, interrupts."""

@@ -1,0 +1,232 @@
+"""What a result was made from: digests of files, identities of stages, fingerprints of code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version as _installed_version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from labelsim.config import labels_file
+from labelsim.errors import LabelsimError
+from labelsim.network.specs import is_callable_spec, spec_file, timm_folder, weights_file
+from labelsim.storage.digests import canonical, digest, file_digest
+
+__all__ = ["code", "identity", "version"]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+# The configuration that changes a stage's numbers. Batch size, workers and device are not among it.
+_KEYS = {
+    "scan": (
+        "dataset.source",
+        "dataset.format",
+        "dataset.labels",
+        "dataset.columns",
+        "dataset.images_per_class",
+        "dataset.content_digest",
+    ),
+    "shard": ("extract.images_per_shard", "dataset.class_names"),
+    "network": ("model.name", "model.weights", "model.transform", "probe"),
+    "extract": ("extract.precision", "store"),
+    "moments": ("model.classes",),
+    "merge": ("extract.max_reject_fraction",),
+    "welch": (),
+    "similarity": ("similarity",),
+    "neighbors": ("neighbors", "model", "probe"),  # which the tables and the summary name
+}
+
+# What is stored, and how: raise it when a change makes other files of the same numbers.
+FORMAT = 2
+# No number depends on how files are written, on logs, or on what words errors.
+_WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.config")
+# Every image is compared with its row's size and digest, wherever its bytes came from.
+_NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
+_TEXTS_STORED = ("neighbors", "report")  # notes of classes, titles of figures
+
+
+def version() -> str:
+    """The installed version of labelsim."""
+    return _installed_version("labelsim")
+
+
+def identity(stage: str, config: Mapping[str, Any]) -> str:
+    """What, besides a stage's input files, decides its results.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage.
+    config : mapping
+        As `labelsim.config.load` returns it.
+
+    Returns
+    -------
+    str
+        JSON with sorted keys: the configuration of the stage, and digests of the files named in it.
+    """
+    values = {key: _value(config, key) for key in _KEYS[stage]}
+    files = {key: found for key, value in values.items() if (found := _files(key, value, config))}
+    return canonical({**values, "files": files} if files else values)
+
+
+@cache
+def code(stage: str) -> str:
+    """Fingerprint of what a stage computes: the code of its module and of the modules of labelsim that it imports.
+
+    It is taken over the syntax tree without docstrings, error messages and log lines. Texts that are sentences, with a
+    space in them, count only where they are part of a table or a figure. `storage`, `jobs`, `errors` and `config` are
+    left out; `FORMAT` stands for what they store.
+
+    Parameters
+    ----------
+    stage : str
+        Name of a module in `labelsim.stages`.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    without = _WITHOUT + (_NOT_EXTRACTED_BY if stage == "extract" else ())
+    return digest(canonical([FORMAT, _modules(f"labelsim.stages.{stage}", without, stage in _TEXTS_STORED)]))
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
+    """Digest of the file or folder state that a configuration value stands for; None if for none."""
+    if key == "dataset.source":
+        from labelsim.dataset.sources import open_source
+
+        options = {name: config["dataset"][name] for name in ("format", "labels", "columns")}
+        try:
+            return open_source(value, **options).state()
+        except (OSError, LabelsimError):
+            return "missing"  # the stage will say what is wrong
+    if key == "dataset.labels":
+        file = labels_file(value)
+        return file_digest(file) if file else None
+    if key in ("dataset.class_names", "model.classes"):
+        return None if value in ("auto", "dataset") else file_digest(Path(value))
+    if key == "model.weights":
+        file = weights_file(value)
+        return file_digest(file) if file else None
+    if key == "model.name" and (folder := timm_folder(value)) is not None:
+        return digest(canonical({file.name: file_digest(file) for file in sorted(folder.glob("*")) if file.is_file()}))
+    if key in ("model.name", "model.transform") and is_callable_spec(value):
+        return _callable_digest(value)
+    return None
+
+
+def _callable_digest(spec: str) -> str:
+    """Digest of the source that a callable comes from, comments and docstrings apart."""
+    file = spec_file(spec)
+    if file is None:
+        try:
+            found = find_spec(spec.partition(":")[0])
+        except Exception:  # importing the parent package runs code of the user's; the stage will say what is wrong
+            return "missing"
+        file = Path(found.origin) if found and found.origin else None
+    if file is None or file.suffix != ".py":
+        return "missing"
+    try:
+        return digest(_code_of(_parse(file)))
+    except SyntaxError:
+        return file_digest(file)  # the stage that imports it will say what is wrong with it
+    except OSError:
+        return "missing"
+
+
+def _modules(name: str, without: tuple[str, ...], texts: bool) -> dict[str, str]:
+    """The code of a module of labelsim and of all that it imports of labelsim, directly or not, by their names.
+
+    A package that is left out is left out with what it alone imports.
+    """
+    found: dict[str, str] = {}
+    pending = [name]
+    while pending:
+        current = pending.pop()
+        file = _module_file(current)
+        if current in found or file is None or f"{current}.".startswith(tuple(f"{package}." for package in without)):
+            continue
+        found[current], imported = _module(file, texts)
+        pending.extend(imported)
+    return found
+
+
+@cache  # most modules are several stages', and each job on a cluster reads them anew
+def _module(file: Path, texts: bool) -> tuple[str, list[str]]:
+    """What a module computes, and the names that it imports."""
+    tree = _parse(file)
+    imported = list(_imported_names(tree))
+    return _code_of(_Computing(texts).visit(tree)), imported
+
+
+class _Computing(ast.NodeTransformer):
+    """Drops what only words messages: arguments of errors, calls of the logger, and texts that are sentences."""
+
+    def __init__(self, texts: bool) -> None:
+        self._texts = texts
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:  # noqa: N802 - the names are those of the nodes
+        error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return ast.Raise(error, None)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802
+        return ast.Assert(self.visit(node.test), None)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:  # noqa: N802
+        if ast.unparse(node).startswith("logger."):
+            return ast.Pass()
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+        return ast.Constant("") if self._is_sentence(node) else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:  # noqa: N802
+        return ast.Constant("") if any(map(self._is_sentence, node.values)) else self.generic_visit(node)
+
+    def _is_sentence(self, node: ast.AST) -> bool:
+        return not self._texts and isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+
+
+def _imported_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            # `from labelsim.stages import scan` imports a module, not a name of one.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module_file(name: str) -> Path | None:
+    package, *parts = name.split(".")
+    if package != "labelsim" or not parts:
+        return None
+    path = _PACKAGE.joinpath(*parts)
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _code_of(tree: ast.Module) -> str:
+    """Code as text, without comments, docstrings and layout. The tree loses its docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                node.body = body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

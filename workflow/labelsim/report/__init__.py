@@ -1,0 +1,1 @@
+"""Figures of the results, and what a run says of its accuracy."""

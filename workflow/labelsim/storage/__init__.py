@@ -1,0 +1,1 @@
+"""How files are written and verified: Zarr stores, Parquet tables, JSON, digests, locks."""

@@ -1,0 +1,434 @@
+"""A Zarr store that is committed last: create, resume, commit, open.
+
+A store is a Zarr 3 group of arrays. Its chunks are written first. Then `chunks.json` in each array's folder
+lists the digests of the array's chunks. The root metadata file `zarr.json` is written at the very end, by
+rename: it holds the digests of the arrays' metadata and of their `chunks.json`, under a digest of its own. So
+it stands for the whole store and stays small however many chunks there are: Snakemake compares files of up to
+1 MB by content. A folder without `zarr.json` is work in progress and is never read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from labelsim.storage.atomic import sync, write_whole
+from labelsim.storage.damage import SEAL_BROKEN, absent, damaged
+from labelsim.storage.digests import canonical, digest, file_digest
+from labelsim.storage.json_files import sealed, text_of
+from labelsim.storage.locks import check_claim, held
+
+# Imported where it is used: those that only write do without its two seconds.
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["Array", "Writer", "attributes", "blocks", "digests", "load", "open_store", "verify"]
+
+_ROOT = "zarr.json"
+_CHUNKS = "chunks.json"
+# Features, what takes the space, are stored small. Moments hardly shrink: their mantissas are as good as random.
+_SMALL: dict[str, Any] = {"cname": "zstd", "shuffle": "shuffle"}
+_COMPRESSION: dict[str, dict[str, Any]] = {"float64": {"cname": "lz4", "shuffle": "bitshuffle"}}
+_UNREADABLE = (ValueError, OSError, RuntimeError)  # what Zarr and its codecs raise for a damaged chunk
+
+
+@dataclass(frozen=True)
+class Array:
+    """What an array of a store looks like before anything is written to it.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Names of the dimensions.
+    shape, chunks : tuple of int
+        Same length as `dims`. `chunks` None: one chunk.
+    dtype : str
+        A NumPy dtype, or "str".
+    coordinate : bool
+        A label of a dimension rather than a variable: `xarray` shows it under the coordinates.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...] | None = None
+    coordinate: bool = False
+
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Length of a chunk along each dimension, at least 1."""
+        return tuple(max(1, length) for length in (self.chunks or self.shape))
+
+    def chunk_keys(self) -> list[tuple[int, ...]]:
+        """Indices of all chunks."""
+        counts = [ceil(n / c) for n, c in zip(self.shape, self.chunk_shape(), strict=True)]
+        return list(np.ndindex(*counts))
+
+    def region(self, key: Sequence[int]) -> tuple[slice, ...]:
+        """The part of the array that chunk `key` covers."""
+        return _region(key, self.chunk_shape(), self.shape)
+
+
+class Writer:
+    """Writes a store chunk by chunk; what was written and recorded survives a kill.
+
+    A store has one writer: a second one waits until the first has committed, or has ended. Neither begins where
+    another Snakemake has taken the run since its job was started (`SupersededError`).
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder, `….zarr`.
+    arrays : mapping of str to Array
+        The arrays of the store.
+    identity : str
+        What makes the values what they are (network, rows, code). With a journal, chunks left by an
+        earlier writer are kept only if they were written under the same identity.
+    journal : Path, optional
+        Where to record the chunks that are done, beside the store. Without one, every writer starts
+        from nothing.
+
+    Attributes
+    ----------
+    kept : list of dict
+        The journal's records that were taken over, as passed to `record`.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, Array], identity: str, journal: Path | None = None) -> None:
+        self._path = path
+        self._specs = dict(arrays)
+        self._identity = identity
+        self._journal = journal
+        self._digests: dict[str, str] = {}
+        self.kept: list[dict[str, Any]] = []
+        self._lock = ExitStack()
+        self._lock.enter_context(held(path.with_name(f".{path.stem}.lock"), path.name))
+        check_claim(path)
+        # Before anything changes: a root that is there would vouch for chunks that are being replaced.
+        (path / _ROOT).unlink(missing_ok=True)
+        records = self._journal_records()
+        if records is None:
+            self._start()
+        self._arrays = {name: self._open(name) for name in self._specs}
+        records = [record for record in records or () if self._intact(record["digests"])]
+        for record in records:
+            self._digests.update(record["digests"])
+            self.kept.append(record["note"])
+        if journal is not None:
+            write_whole(journal, "".join(map(_line, [self._header(), *records])).encode())
+
+    def dtype(self, name: str) -> str:
+        """The dtype that an array is stored in."""
+        return self._specs[name].dtype
+
+    def put(self, name: str, key: Sequence[int], values: NDArray[Any]) -> None:
+        """Write one whole chunk.
+
+        Parameters
+        ----------
+        name : str
+            The array.
+        key : sequence of int
+            Index of the chunk along each dimension.
+        values : array
+            Of the shape of the chunk, cut off at the array's end.
+
+        Raises
+        ------
+        RuntimeError
+            If the values are of another shape: a fault in the calling code.
+        """
+        spec = self._specs[name]
+        values = np.asarray(values, dtype=None if spec.dtype == "str" else spec.dtype)
+        if values.shape != tuple(part.stop - part.start for part in spec.region(key)):
+            raise RuntimeError(f"{self._path}: {name} {tuple(key)}: a chunk of shape {values.shape} does not fit")
+        self._arrays[name][spec.region(key)] = values
+        chunk = _chunk_name(name, key)
+        sync(self._path / chunk)
+        self._digests[chunk] = file_digest(self._path / chunk)
+
+    def put_whole(self, name: str, values: NDArray[Any]) -> None:
+        """Write all chunks of an array that fits in memory."""
+        spec = self._specs[name]
+        for key in spec.chunk_keys():
+            self.put(name, key, values[spec.region(key)])
+
+    def record(self, chunks: Sequence[tuple[str, Sequence[int]]], note: dict[str, Any]) -> None:
+        """Enter chunks that were `put` into the journal: from here on a kill cannot lose them.
+
+        Parameters
+        ----------
+        chunks : sequence of (array name, chunk index)
+            They are kept or lost together.
+        note : dict
+            JSON values to hand to the writer that resumes (in `kept`).
+        """
+        assert self._journal is not None
+        names = [_chunk_name(name, key) for name, key in chunks]
+        digests = {name: self._digests[name] for name in names}
+        with self._journal.open("a", encoding="utf-8") as file:
+            file.write(_line({"digests": digests, "note": note}))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def commit(self, attributes: Mapping[str, Any]) -> None:
+        """Write the root metadata file: from here on the store exists.
+
+        Parameters
+        ----------
+        attributes : mapping
+            JSON values for the group's attributes.
+
+        Raises
+        ------
+        RuntimeError
+            If a chunk was never written: a fault in the calling code.
+        """
+        chunks = {name: [_chunk_name(name, key) for key in spec.chunk_keys()] for name, spec in self._specs.items()}
+        missing = sorted({chunk for names in chunks.values() for chunk in names} - self._digests.keys())
+        if missing:
+            raise RuntimeError(f"{self._path}: {len(missing)} chunks were not written, {missing[0]} first")
+        for name, names in chunks.items():
+            text = text_of({chunk: self._digests[chunk] for chunk in names})
+            write_whole(self._path / name / _CHUNKS, text.encode())
+        files = [f"{name}/{file}" for name in self._specs for file in (_ROOT, _CHUNKS)]
+        contents = {
+            "coordinates": " ".join(name for name, spec in self._specs.items() if spec.coordinate),
+            **attributes,
+            "identity": self._identity,
+            "files": {name: file_digest(self._path / name) for name in files},
+        }
+        write_whole(self._path / _ROOT, _root(contents))
+        self._lock.close()
+
+    def _start(self) -> None:
+        # The journal goes first: it must never speak of arrays that were laid out after it was written.
+        if self._journal is not None:
+            self._journal.unlink(missing_ok=True)
+        if self._path.exists():
+            shutil.rmtree(self._path)
+        for name, spec in self._specs.items():
+            floating = spec.dtype.startswith("float")
+            zarr.create_array(
+                store=self._path / name,
+                shape=spec.shape,
+                chunks=spec.chunk_shape(),
+                dtype=str if spec.dtype == "str" else spec.dtype,
+                dimension_names=spec.dims,
+                fill_value=float("nan") if floating else None,
+                compressors=[BloscCodec(clevel=1, **_COMPRESSION.get(spec.dtype, _SMALL)), Crc32cCodec()],
+                zarr_format=3,
+            )
+
+    def _open(self, name: str) -> zarr.Array[Any]:
+        # A chunk of nothing but the fill value is a chunk too: a missing file is always damage.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            return zarr.open_array(store=self._path / name, mode="r+")
+
+    def _journal_records(self) -> list[dict[str, Any]] | None:
+        """Records of an earlier writer of the same identity; None if there was none."""
+        if self._journal is None or not self._journal.exists():
+            return None
+        lines = self._journal.read_text(encoding="utf-8", errors="replace").split("\n")
+        records = [entry for line in lines if (entry := _entry(line)) is not None]
+        if not records or records[0] != self._header():
+            return None
+        for leftover in self._path.rglob("*.partial"):
+            leftover.unlink(missing_ok=True)
+        return records[1:]
+
+    def _header(self) -> dict[str, Any]:
+        layout = {name: [s.dims, s.shape, s.chunk_shape(), s.dtype] for name, s in self._specs.items()}
+        # As the arrays were laid out: none is resumed whose metadata changed since.
+        arrays = {name: file_digest(self._path / name / _ROOT) for name in self._specs}
+        entry = {"identity": self._identity, "layout": layout, "arrays": arrays}
+        header: dict[str, Any] = json.loads(canonical(entry))
+        return header
+
+    def _intact(self, digests: Mapping[str, str]) -> bool:
+        return all(file_digest(self._path / chunk) == expected for chunk, expected in digests.items())
+
+
+def open_store(path: Path) -> xarray.Dataset:
+    """Open a committed store as a labelled, lazily read dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder.
+
+    Returns
+    -------
+    xarray.Dataset
+        Reading a chunk whose bytes were changed raises ValueError (checksum); `load` turns that into
+        a LabelsimError.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, lacks chunks, or has an array's metadata changed.
+    """
+    changed = [name for name, expected in attributes(path)["files"].items() if file_digest(path / name) != expected]
+    found = changed or [name for name in digests(path) if not (path / name).is_file()]
+    if found:
+        raise damaged(path, f"{len(found)} of its files are missing or changed, {found[0]} first")
+    import xarray
+
+    return xarray.open_zarr(path, consolidated=False, chunks=None)
+
+
+def blocks(length: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `length`."""
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+
+
+def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
+    """Values of an array of a store, or of a part of it.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        As `open_store` returns it.
+    name : str
+        The array.
+    **where : slice
+        The part along a dimension; all of it where none is given.
+
+    Returns
+    -------
+    array
+        In memory.
+
+    Raises
+    ------
+    LabelsimError
+        If a chunk is missing, its checksum does not fit its bytes, or the file cannot be read.
+    """
+    path = Path(dataset.encoding["source"])
+    try:
+        values = np.asarray(dataset[name].isel(where).values)
+    except _UNREADABLE as error:
+        raise damaged(path, f"{name} cannot be read ({error})") from error
+    # Zarr reads a missing chunk as NaN, or 0. One that is there now was there when it was read.
+    for key in _keys(dataset[name], where):
+        if not (path / _chunk_name(name, key)).is_file():
+            raise damaged(path, f"{_chunk_name(name, key)} is missing")
+    return values
+
+
+def verify(path: Path) -> list[str]:
+    """Compare every file of a committed store with the digests that were recorded of them.
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder.
+
+    Returns
+    -------
+    list of str
+        A line for each file of the store that is missing or changed.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, or its root metadata is damaged.
+    """
+    damage = {name: _damage(path / name, expected) for name, expected in digests(path).items()}
+    return [f"{path / name} {what}" for name, what in damage.items() if what is not None]
+
+
+def digests(path: Path) -> dict[str, str]:
+    """Digests of the files of a committed store by their names in it, except the root metadata's.
+
+    The chunks of an array whose list of them is missing or damaged are left out.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, or its root metadata is damaged.
+    """
+    found: dict[str, str] = dict(attributes(path)["files"])
+    for name, expected in list(found.items()):
+        if name.endswith(_CHUNKS) and file_digest(path / name) == expected:
+            found |= json.loads((path / name).read_bytes())
+    return found
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a committed store.
+
+    Raises
+    ------
+    LabelsimError
+        If the store is missing or unfinished, or its root metadata cannot be read.
+    """
+    try:
+        data = (path / _ROOT).read_bytes()
+        contents: dict[str, Any] = json.loads(data)["attributes"]
+        whole = "files" in contents and _root(contents) == data
+    except (FileNotFoundError, NotADirectoryError):
+        state = f"is unfinished: its {_ROOT} is not written yet" if path.is_dir() else "does not exist"
+        raise absent(path, state) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise damaged(path / _ROOT, error) from error
+    if not whole:
+        raise damaged(path / _ROOT, SEAL_BROKEN)
+    return contents
+
+
+def _root(attributes: Mapping[str, Any]) -> bytes:
+    """The root metadata file: the digest in it stands for the whole store."""
+    root = {"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes, "digest")}
+    return text_of(root).encode()
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """A line of a journal: an entry after its digest."""
+    text = canonical(entry)
+    return f"{digest(text)} {text}\n"
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """The entry of a line of a journal; None for a line that was cut short or changed."""
+    expected, _, text = line.partition(" ")
+    if digest(text) != expected:
+        return None
+    entry: dict[str, Any] = json.loads(text)
+    return entry
+
+
+def _chunk_name(name: str, key: Sequence[int]) -> str:
+    return "/".join([name, "c", *map(str, key)])
+
+
+def _region(key: Sequence[int], chunks: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(key, chunks, shape, strict=True))
+
+
+def _keys(array: xarray.DataArray, where: Mapping[str, slice]) -> Iterator[tuple[int, ...]]:
+    """Indices of the chunks that a part of an array lies in."""
+    spans = []
+    for dim, chunk in zip(array.dims, array.encoding["chunks"], strict=True):
+        start, stop, _ = where.get(str(dim), slice(None)).indices(array.sizes[dim])
+        spans.append(range(start // chunk, ceil(stop / chunk)))
+    return product(*spans)
+
+
+def _damage(file: Path, expected: str) -> str | None:
+    """What is wrong with a file; None for nothing."""
+    if not file.is_file():
+        return "is missing"
+    return None if file_digest(file) == expected else "was changed"
