@@ -17,6 +17,7 @@ from labelsim.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, 
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.store import Array, Writer, blocks, load, open_store
 from labelsim.tables import read_table
+from labelsim.underflow import total
 
 if TYPE_CHECKING:
     import xarray
@@ -76,7 +77,8 @@ def merge_shards(
     writer.put_whole("class_name", np.array(names, dtype=object))
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(first, name))
-    writer.commit({"dataset_digest": contents["digest"]})
+    lost = total(dataset.attrs["underflow"] for dataset in datasets)
+    writer.commit({"dataset_digest": contents["digest"], "underflow": lost})
     logger.info(
         "%s images of %s classes; %s could not be used",
         f"{count.sum():,}",
