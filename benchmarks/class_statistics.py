@@ -127,7 +127,7 @@ def plant_features(folder: Path, images: int, classes: int) -> None:
     for name, (_, values) in labels.items():
         writer.put_whole(name, np.array(values, dtype=object))
     writer.put_whole("layer_channel", np.arange(CHANNELS))
-    writer.commit({"rejected": 0})
+    writer.commit({"rejected": 0, "underflow": {}})
     write_document(folder / "network.json", {"labels": None, "outputs": OUTPUTS})
 
 

@@ -1,10 +1,10 @@
-"""A run without Snakemake."""
+"""A run without Snakemake: equal bit for bit to one with it."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from labelsim.jobs.provenance import identity
+from labelsim.jobs.provenance import code, identity, version
 from labelsim.run import Paths
 from labelsim.stages.extract import extract
 from labelsim.stages.merge import merge_shards
@@ -28,21 +28,22 @@ def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Pat
         name: Path(getattr(run, name)) for name in dir(run) if isinstance(getattr(run, name), str) and name[0] != "_"
     }
     scan(config["dataset"], path["manifest"])
-    shard(path["manifest"], config["extract"]["images_per_shard"], "auto", path["index"])
+    shard(path["manifest"], config["extract"]["images_per_shard"], config["dataset"]["class_names"], path["index"])
     network(config["model"], config["probe"], config["similarity"], identity("network", config), path["network"])
     write_document(path["network"], read_document(path["network"]) | (weights or {}))
     names = [entry["name"] for entry in json.loads(path["index"].read_text(encoding="utf-8"))["shards"]]
     for name in names:
         features, rejects, stats = (Path(find(name)) for find in (run.features, run.rejects, run.stats))
-        extract(Path(run.shard(name)), path["network"], features, rejects, stats, config, code="", threads=1)
+        extract(Path(run.shard(name)), path["network"], features, rejects, stats, config, code("extract"), threads=1)
         classes = config["model"]["classes"]
         class_ids = path["class_ids"] if classes == "dataset" else None
         moments(features, path["network"], class_ids, classes, Path(run.shard_moments(name)))
     parts = [Path(run.shard_moments(name)) for name in names]
     merge_shards(parts, [Path(run.rejects(name)) for name in names], path["index"], 1.0, path["moments"])
-    welch_statistics(path["moments"], path["welch"])
     methods, groups = config["similarity"]["methods"], config["similarity"]["layer_groups"]
-    similarities(path["moments"], path["welch"], methods, groups, path["similarity"])
+    if "welch" in methods:
+        welch_statistics(path["moments"], path["welch"])
+    similarities(path["moments"], path["welch"] if "welch" in methods else None, methods, groups, path["similarity"])
     tables = (path[name] for name in ("neighbors", "classes", "summary"))
-    neighbor_tables(path["similarity"], path["moments"], path["network"], config, "", *tables)
+    neighbor_tables(path["similarity"], path["moments"], path["network"], config, version(), *tables)
     return run

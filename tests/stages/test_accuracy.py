@@ -11,6 +11,7 @@ from stagewise import run_stages
 from torch.nn import functional
 
 from labelsim.config import load
+from labelsim.jobs.provenance import version
 from labelsim.network.builder import load_callable
 from labelsim.run import open_run
 
@@ -133,7 +134,7 @@ def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, tr
     assert accuracy == {"top1": 1.0, "top5": 1.0, "images": 250, "classes": 5, "published_top1": 1.0}
     run = open_run("results/test")
     assert summary == {
-        "labelsim": "",
+        "labelsim": version(),
         "weights_digest": run.network()["weights_digest"],
         "dataset_digest": run.provenance()["dataset_digest"],
         "model": "network.py:network",
@@ -146,6 +147,7 @@ def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, tr
         "methods": ["welch", "hidden", "gap"],
         "groups": ["all"],
         "neighbors": 9,
+        "underflow": {},
         "warning": None,
     }
 

@@ -38,7 +38,7 @@ def write_shard(folder, name, labels, ids, values, index):
     writer.put_whole("class_index", index[labels])
     writer.put_whole("layer", np.array(["conv"] * 5, dtype=object))
     writer.put_whole("layer_channel", np.arange(5))
-    writer.commit({"rejected": int(np.isnan(values["gap"]).any(axis=1).sum())})
+    writer.commit({"rejected": int(np.isnan(values["gap"]).any(axis=1).sum()), "underflow": {}})
     write_table(Table.from_pydict({"sample_id": [], "class_id": [], "reason": []}), folder / f"{name}.parquet")
 
 

@@ -35,6 +35,7 @@ STATS = {
     "images",
     "images_resumed",
     "images_rejected",
+    "underflow",
     "images_per_second",
     "waiting_share",
     "seconds",
@@ -172,7 +173,10 @@ def test_an_image_that_vanished_is_a_reject(job, config):
     assert rows["owl/bild 00.png"] == "cannot be read: No such file or directory"
 
 
-def test_output_that_is_not_finite_is_a_reject(job, config, prepared, tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_output_that_is_not_finite_is_a_reject(job, config, prepared, tmp_path, precision, dtype):
+    config["extract"]["precision"], config["store"]["dtype"] = precision, dtype
     code = (tmp_path / "network.py").read_text(encoding="utf-8")
     code = code.replace("    return network\n", "    return nn.Sequential(Brightest(), network)\n") + (
         "\n\nclass Brightest(nn.Module):\n"
@@ -185,7 +189,10 @@ def test_output_that_is_not_finite_is_a_reject(job, config, prepared, tmp_path):
     black = prepared("black", config)
     assert black.run(config)["images_rejected"] == 4
     rows = {row["sample_id"]: row["reason"] for row in parquet.read_table(black.rejects).to_pylist()}
-    assert rows["owl/black.png"] == "the network's output is not finite in float32"
+    reason = rows["owl/black.png"]
+    assert reason.startswith("the network's output is not finite: gap, hidden, logits")
+    assert ("extract.precision" in reason) == (precision != "float32")
+    assert "store.dtype" not in reason
     found = opened(black.store)
     rejected = np.isin(found["sample_id"], list(rows))
     for name in ("gap", "hidden", "logits"):
@@ -202,6 +209,70 @@ def test_float16_store(job, config, tmp_path):
     for name in ("gap", "hidden", "logits"):
         assert found[name].dtype == np.float16
         np.testing.assert_array_equal(found[name], expected[name].astype(np.float16))
+
+
+def scaled(layer: str, factor: float, folder: Path) -> None:
+    """Multiply the weights and the bias of a layer of the toy network."""
+    file = folder / "network.py"
+    lines = "".join(f"        network.{layer}.{name} *= {factor}\n" for name in ("weight", "bias"))
+    code = file.read_text(encoding="utf-8").replace("    return network\n", f"{lines}    return network\n")
+    file.write_text(code, encoding="utf-8")
+
+
+def test_values_too_large_for_the_store_are_rejects_of_its_dtype(job, config, prepared, tmp_path):
+    scaled("head", 1e6, tmp_path)
+    config["extract"]["precision"] = "bfloat16"
+    config["store"]["dtype"] = "float16"
+    large = prepared("large", config)
+    rejected = large.run(config)["images_rejected"]
+    reasons = {row["reason"] for row in parquet.read_table(large.rejects).to_pylist()}
+    reasons -= {reason for reason in reasons if reason.startswith(tuple(toy.REJECTS.values()))}
+    (reason,) = reasons
+    assert rejected > 100
+    assert "float16: logits; store.dtype" in reason
+    assert "extract.precision" not in reason
+    config["store"]["dtype"] = "float32"
+    assert moved(large, tmp_path / "whole").run(config)["images_rejected"] == len(toy.REJECTS)
+
+
+@pytest.fixture
+def small_values(job, config, prepared, tmp_path):
+    """A job of which about half of a layer's values are too small for float16; and how many are, by NumPy."""
+    scaled("conv1", 1e-7, tmp_path)
+    scaled("head", 1e-6, tmp_path)
+    exact = prepared("exact", config)
+    assert exact.run(config)["underflow"] == {}
+    found = opened(exact.store)
+    with np.errstate(over="ignore"):
+        lost = {
+            name: (found[name] != 0) & (found[name].astype(np.float16) == 0) for name in ("gap", "hidden", "logits")
+        }
+    of_layer = lost["gap"].to_numpy().sum(axis=0)
+    expected = {
+        f"gap of {layer}": int(of_layer[(found["layer"] == layer).to_numpy()].sum()) for layer in toy.LAYERS
+    } | {name: int(lost[name].sum()) for name in ("hidden", "logits")}
+    config["store"]["dtype"] = "float16"
+    return moved(exact, tmp_path / "half"), {part: number for part, number in expected.items() if number}
+
+
+def test_values_too_small_for_the_store_are_counted_and_told(small_values, config, caplog):
+    job, expected = small_values
+    assert set(expected) == {"gap of conv1", "logits"}
+    assert job.run(config)["underflow"] == expected
+    (warning,) = [record.getMessage() for record in caplog.records if "store.dtype" in record.getMessage()]
+    images = 170 - len(toy.REJECTS)
+    assert f"{100 * expected['gap of conv1'] / (6 * images):.1f} % of the values of gap of conv1" in warning
+    assert f"{100 * expected['logits'] / (13 * images):.1f} % of the values of logits" in warning
+
+
+def test_a_resumed_job_counts_what_the_one_before_it_lost(small_values, config, tmp_path):
+    job, expected = small_values
+    whole = moved(job, tmp_path / "whole")
+    whole.run(config)
+    done = killed_after(20, job, config)
+    stats = job.run(config)
+    assert (stats["images_resumed"], stats["underflow"]) == (4 * done, expected)
+    assert files(job.store) == files(whole.store)
 
 
 def test_stats(job, config):

@@ -177,22 +177,22 @@ class _Computing(ast.NodeTransformer):
     def __init__(self, texts: bool) -> None:
         self._texts = texts
 
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:  # noqa: N802 - the names are those of the nodes
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
         error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         return ast.Raise(error, None)
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         return ast.Assert(self.visit(node.test), None)
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
         if ast.unparse(node).startswith("logger."):
             return ast.Pass()
         return self.generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
         return ast.Constant("") if self._is_sentence(node) else node
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         return ast.Constant("") if any(map(self._is_sentence, node.values)) else self.generic_visit(node)
 
     def _is_sentence(self, node: ast.AST) -> bool:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from labelsim.images.transform import split
 from labelsim.network.description import describe, probed
 from labelsim.network.device import claimed, place
 from labelsim.network.probes import Features, Probes
+from labelsim.statistics import underflow
 from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import read_metadata, read_table, write_table
 from labelsim.storage.zarr_store import Array, Writer
@@ -41,11 +43,12 @@ _REJECTS = pa.schema([(name, pa.string()) for name in ("sample_id", "class_id", 
 
 @dataclass
 class Stats:
-    """How an extraction went: numbers of images, and seconds."""
+    """How an extraction went: numbers of images, seconds, and values lost in the store by part of the features."""
 
     images: int
     resumed: int
     rejected: int = 0
+    underflow: dict[str, int] = field(default_factory=dict)
     starting: float = 0.0
     total: float = 0.0
     waiting: float = 0.0
@@ -114,7 +117,7 @@ def extract(
             sort_keys=True,
         )
         writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
-        done = {note["chunk"]: note["rejects"] for note in writer.kept if not _may_do_better(note["rejects"])}
+        done = {note["chunk"]: note for note in writer.kept if not _may_do_better(note["rejects"])}
         chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
         figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
         logger.info(
@@ -129,16 +132,21 @@ def extract(
         images = Images(source, rows, halves.image, probes.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
         figures.starting = time.perf_counter() - started
+        write = partial(_write_chunk, writer, description, config["extract"]["precision"], figures)
         done |= _run(
-            shard.stem, images, pending, halves.batch, probes, writer, device, config["extract"], threads, figures
+            shard.stem, images, pending, halves.batch, probes, write, device, config["extract"], threads, figures
         )
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
         figures.rejected = len(table)
+        figures.underflow = underflow.total(note["underflow"] for note in done.values())
         figures.total = time.perf_counter() - started
         write_table(table, rejects, {})
         write_document(stats, _summary(figures, device))
-        writer.commit({"shard": shard.stem, "rejected": len(table)})
+        used = len(rows) - len(table)
+        if lost := underflow.warning(figures.underflow, description, used, config["store"]["dtype"]):
+            logger.warning("%s", lost)
+        writer.commit({"shard": shard.stem, "rejected": len(table), "underflow": figures.underflow})
 
 
 def _may_do_better(rejects: Sequence[Sequence[Any]]) -> bool:
@@ -152,14 +160,14 @@ def _run(
     chunks: Mapping[int, tuple[int, int]],
     normalise: Callable[[torch.Tensor], torch.Tensor],
     probes: Probes,
-    writer: Writer,
+    write: Callable[[int, int, Mapping[str, NDArray[np.float32]], Sequence[str]], dict[str, Any]],
     device: torch.device,
     config: Mapping[str, Any],
     threads: int,
     figures: Stats,
-) -> dict[int, list[list[Any]]]:
-    """Compute and write the given chunks; return the rejects of each as (row, reason)."""
-    rejects: dict[int, list[list[Any]]] = {}
+) -> dict[int, dict[str, Any]]:
+    """Compute and write the given chunks; return the note of each, which is the journal's."""
+    notes: list[dict[str, Any]] = []
     batch_size = BATCH_SIZE[device.type] if config["batch_size"] == "auto" else config["batch_size"]
     # Batches are cut at fixed rows of a chunk: a resumed store equals an uninterrupted one bit for bit.
     cuts = [
@@ -171,7 +179,7 @@ def _run(
     # On a CPU the network's threads wait for one another: a process that takes a core from one of them halts all.
     niceness = 19 if device.type == "cpu" else 0
     decoded = _timed(batches(images, cuts, workers, device.type == "cuda", niceness), figures)
-    writing: Future[None] | None = None
+    writing: Future[dict[str, Any]] | None = None
     progress = _Progress(shard, sum(map(len, cuts)), figures)
     largest = max(map(len, cuts), default=0)
     with _memory_is_enough(largest), precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
@@ -188,12 +196,11 @@ def _run(
                 progress.advance(len(batch_reasons))
             values = {name: torch.cat([getattr(part, name) for part in parts]).numpy() for name in _VARIABLES}
             if writing is not None:
-                writing.result()  # at most one chunk waits while the next is computed
-            rejects[index] = []
-            writing = pool.submit(_write_chunk, writer, index, start, values, reasons, rejects[index], figures)
+                notes.append(writing.result())  # at most one chunk waits while the next is computed
+            writing = pool.submit(write, index, start, values, reasons)
         if writing is not None:
-            writing.result()
-    return rejects
+            notes.append(writing.result())
+    return {note["chunk"]: note for note in notes}
 
 
 @contextmanager
@@ -216,29 +223,45 @@ def _memory_is_enough(batch: int) -> Iterator[None]:
 
 def _write_chunk(
     writer: Writer,
+    network: Mapping[str, Any],
+    precision: str,
+    figures: Stats,
     index: int,
     start: int,
     values: Mapping[str, NDArray[np.float32]],
     reasons: Sequence[str],
-    rejects: list[list[Any]],
-    figures: Stats,
-) -> None:
-    """Write and record one chunk, with NaN in the rows of images that cannot be used."""
+) -> dict[str, Any]:
+    """Write and record one chunk, with NaN in the rows of images that cannot be used; return its note."""
     began = time.perf_counter()
     with np.errstate(over="ignore"):
         stored = {name: block.astype(writer.dtype(name)) for name, block in values.items()}
-    finite = np.all([np.isfinite(block).all(axis=1) for block in stored.values()], axis=0)
-    for row, reason in enumerate(reasons):
-        if not reason and finite[row]:
-            continue
-        rejects.append([start + row, reason or f"the network's output is not finite in {writer.dtype('gap')}"])
-        for block in stored.values():
-            block[row] = np.nan
+    hint = "" if precision == "float32" else "; extract.precision: float32 may avoid that"
+    dtype = writer.dtype("gap")
+    faults = {
+        row: f"too large for {dtype}: {names}; store.dtype: float32 avoids that" for row, names in _not_finite(stored)
+    }
+    faults |= {row: f"the network's output is not finite: {names}{hint}" for row, names in _not_finite(values)}
+    faults |= {row: reason for row, reason in enumerate(reasons) if reason}
+    for block in stored.values():
+        block[list(faults)] = np.nan
     written = [name for name, block in stored.items() if block.size]  # without channels, `gap` has no chunks
     for name in written:
         writer.put(name, (index, 0), stored[name])
-    writer.record([(name, (index, 0)) for name in written], {"chunk": index, "rejects": rejects})
+    note = {
+        "chunk": index,
+        "rejects": [[start + row, faults[row]] for row in sorted(faults)],
+        "underflow": underflow.count(values, stored, network),
+    }
+    writer.record([(name, (index, 0)) for name in written], note)
     figures.writing += time.perf_counter() - began
+    return note
+
+
+def _not_finite(blocks: Mapping[str, NDArray[np.floating]]) -> Iterator[tuple[int, str]]:
+    """Rows with values that are not finite, and the names of the variables that have them."""
+    finite = {name: np.isfinite(block).all(axis=1) for name, block in blocks.items()}
+    for row in np.flatnonzero(~np.all(list(finite.values()), axis=0)).tolist():
+        yield row, ", ".join(name for name in blocks if not finite[name][row])
 
 
 def _check_sources(found: Mapping[str, str], expected: Mapping[str, str], path: Path) -> None:
@@ -325,8 +348,8 @@ def precision_of(precision: str, device: torch.device) -> Any:
     return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
-def _reject_table(rows: pa.Table, rejects: Mapping[int, Sequence[Sequence[Any]]]) -> pa.Table:
-    found = sorted((row, reason) for chunk in rejects.values() for row, reason in chunk)
+def _reject_table(rows: pa.Table, notes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
+    found = sorted((row, reason) for note in notes.values() for row, reason in note["rejects"])
     taken = rows.select(["sample_id", "class_id"]).take([row for row, _ in found]) if found else None
     columns = taken.to_pydict() if taken is not None else {"sample_id": [], "class_id": []}
     return pa.table({**columns, "reason": [reason for _, reason in found]}, schema=_REJECTS)
@@ -349,6 +372,7 @@ def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
         "images": figures.images,
         "images_resumed": figures.resumed,
         "images_rejected": figures.rejected,
+        "underflow": figures.underflow,
         "images_per_second": round(rate, 2),
         "waiting_share": round(waiting, 4),
         "seconds": round(figures.total, 2),

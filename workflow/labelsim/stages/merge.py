@@ -13,6 +13,7 @@ import numpy as np
 from labelsim.dataset.class_index import read_classes
 from labelsim.errors import LabelsimError
 from labelsim.statistics.moments import Moments, empty, merge
+from labelsim.statistics.underflow import total
 from labelsim.storage.json_files import read_document
 from labelsim.storage.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, merged_identity, put_moments
 from labelsim.storage.parquet import read_table
@@ -76,7 +77,8 @@ def merge_shards(
     writer.put_whole("class_name", np.array(names, dtype=object))
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(first, name))
-    writer.commit({"dataset_digest": contents["digest"]})
+    lost = total(dataset.attrs["underflow"] for dataset in datasets)
+    writer.commit({"dataset_digest": contents["digest"], "underflow": lost})
     logger.info(
         "%s images of %s classes; %s could not be used",
         f"{count.sum():,}",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from labelsim.report.accuracy import Verdict, percent, verdict
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
+from labelsim.statistics.underflow import warning
 from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import write_table
 from labelsim.storage.zarr_store import blocks, load, open_store
@@ -89,13 +90,17 @@ def _summary(
     config: Mapping[str, Any],
     ids: NDArray[np.object_],
 ) -> dict[str, Any]:
-    """The run at a glance, as JSON values; what it says of the accuracy is logged as well."""
+    """The run at a glance, as JSON values; what it says of the accuracy, and warns of, is logged as well."""
     used, right, rejected = _counts(moments)
     found = accuracy(used, **right)
+    dtype, counts = config["store"]["dtype"], moments.attrs["underflow"]
+    lost = warning(counts, network, int(used.sum()), dtype)
     published = None if network["published_top1"] is None else round(network["published_top1"] / 100, 6)  # of per cent
     images = dict(zip(ids.tolist(), (used + rejected).tolist(), strict=True))
     judged = verdict(found, images, network["labels"], network["outputs"], published)
     _tell(found, published, judged)
+    if lost is not None:
+        logger.warning("%s", lost)
     return {
         "model": config["model"]["name"],
         "weights": config["model"]["weights"],
@@ -113,7 +118,8 @@ def _summary(
             "published_top1": published,
             "note": judged.note,
         },
-        "warning": judged.warning,
+        "underflow": counts,
+        "warning": "\n".join(filter(None, [judged.warning, lost])) or None,
     }
 
 

@@ -1,0 +1,76 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from labelsim.statistics.underflow import count, total, warning
+
+NETWORK = {"layers": [["a", 3], ["b.c", 2]], "hidden_units": 4, "outputs": 2}
+SMALLEST = np.finfo(np.float16).smallest_subnormal
+
+
+def features(dtype):
+    """Four images of which each third value is half of what float16 can hold, or less: it becomes 0."""
+    random = np.random.default_rng(0)
+    widths = {"gap": 5, "hidden": 4, "logits": 2}
+    values = {
+        name: random.choice([0, 1, -SMALLEST, SMALLEST / 3], (4, n)).astype(np.float32) for name, n in widths.items()
+    }
+    return values, {name: block.astype(dtype) for name, block in values.items()}
+
+
+def test_what_becomes_zero_is_counted_by_layer():
+    values, stored = features(np.float16)
+    lost = {name: ((block != 0) & (block == np.float32(SMALLEST / 3))).sum(axis=0) for name, block in values.items()}
+    assert count(values, stored, NETWORK) == {
+        "gap of a": lost["gap"][:3].sum(),
+        "gap of b.c": lost["gap"][3:].sum(),
+        "hidden": lost["hidden"].sum(),
+        "logits": lost["logits"].sum(),
+    }
+
+
+def test_rows_of_rejected_images_and_whole_values_are_not_counted():
+    values, stored = features(np.float16)
+    for block in stored.values():
+        block[:] = np.nan
+    assert count(values, stored, NETWORK) == {}
+    assert count(*features(np.float32), NETWORK) == {}
+
+
+def test_without_layers():
+    values = {"gap": np.empty((4, 0)), "hidden": np.full((4, 4), 1e-9), "logits": np.ones((4, 2))}
+    stored = {name: block.astype(np.float16) for name, block in values.items()}
+    assert count(values, stored, NETWORK | {"layers": []}) == {"hidden": 16}
+
+
+def test_counts_add_up_in_one_order():
+    parts = [{"hidden": 2, "gap of b": 1}, {}, {"gap of b": 3, "gap of a": 1}]
+    assert total(parts) == sum(map(Counter, parts), Counter())
+    assert list(total(parts)) == list(total(parts[::-1])) == ["gap of a", "gap of b", "hidden"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({}, None),
+        ({"hidden": 4}, None),  # one in a thousand
+        ({"hidden": 5}, ["0.1 % of the values of hidden", "store.dtype: float32"]),
+        ({"gap of a": 1530, "hidden": 1}, ["51.0 % of the values of gap of a", "float16"]),
+        (
+            {"gap of a": 300, "gap of b.c": 400, "hidden": 1200, "logits": 200},
+            ["30.0 % of the values of hidden, 20.0 % of the values of gap of b.c, ", "1 more"],
+        ),
+    ],
+)
+def test_the_warning_names_the_shares(counts, told):
+    found = warning(counts, NETWORK, 1000, "float16")
+    assert (found is None) == (told is None)
+    assert all(words in found for words in told or [])
+
+
+def test_a_run_tells_of_all_shards(tmp_path, monkeypatch, caplog):
+    """Three shards of 70 classes in another order than that of their names, one of them empty."""
+    write_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = load(yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")))
