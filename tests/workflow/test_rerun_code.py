@@ -26,8 +26,13 @@ def expected(rerun, jobs):
 
 
 def reword(text):
-    """Other comments, other docstrings and another layout."""
+    """Other comments, docstrings, errors and log lines, and another layout."""
     tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and ast.unparse(node).startswith("logger.")):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    part.value = f"Reworded. {part.value}"
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             node.body[0].value = ast.Constant("Reworded.")
@@ -58,7 +63,7 @@ def test_a_fresh_checkout_and_other_words_rerun_nothing(rerun, workflow):
         ("stages/neighbors", since("neighbors")),
         ("stages/report", ["heatmap welch", "class_figure bee"]),
         # Two stages import it.
-        ("network/groups", ["network", *since("similarity")]),
+        ("network/layer_groups", ["network", *since("similarity")]),
     ],
 )
 def test_an_edit_reruns_the_stages_that_import_the_module(rerun, workflow, module, jobs):
