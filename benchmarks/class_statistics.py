@@ -127,8 +127,8 @@ def plant_features(folder: Path, images: int, classes: int) -> None:
     for name, (_, values) in labels.items():
         writer.put_whole(name, np.array(values, dtype=object))
     writer.put_whole("layer_channel", np.arange(CHANNELS))
-    writer.commit({"rejected": 0, "underflow": {}})
-    write_document(folder / "network.json", {"labels": None, "outputs": OUTPUTS})
+    writer.commit({"rejected": 0, "underflow": {}, "computed_by": []})
+    write_document(folder / "network.json", {"outputs": OUTPUTS, "information": {"labels": None}})
 
 
 def read(folder: Path) -> None:
@@ -189,8 +189,9 @@ def plant_moments(folder: Path, classes: int, channels: int, hidden: int) -> Non
         writer.put_whole(name, np.array([f"n{c:08d}" for c in range(classes)], dtype=object))
     writer.put_whole("layer", np.array(["conv"] * channels, dtype=object))
     writer.put_whole("layer_channel", np.arange(channels))
-    writer.commit({"dataset_digest": ""})
-    network = {"labels": None, "outputs": OUTPUTS, "published_top1": None, "layers": [], "weights_digest": ""}
+    writer.commit({"dataset_digest": "", "underflow": {}, "computed_by": []})
+    information = {"labels": None, "published_top1": None}
+    network = {"outputs": OUTPUTS, "layers": [], "weights_digest": "", "information": information}
     write_document(folder / "network.json", network)
 
 

@@ -1,7 +1,7 @@
 """Storage: how a features store is compressed, against other ways; and whether writing holds up the extraction.
 
 A real extraction makes the features. Their `gap` is then written and read chunk by chunk, by one thread, through Zarr
-and with the checksum, as `labelsim.storage.zarr_store` does it: with the store's own codec and others, in chunks of other lengths,
+and with the checksum, as the store does it: with its own codec and others, in chunks of other lengths,
 and as float32 and float16. Rates are of the bytes before compression, in seconds of the processor, so that a busy
 machine does not matter; what the digests and the wait for the disk cost stands apart.
 

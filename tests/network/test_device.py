@@ -1,9 +1,8 @@
 import pytest
 import torch
-from torch import nn
 
 from labelsim.errors import LabelsimError
-from labelsim.network.device import claimed, gpu_key, place, sign_of_gpu
+from labelsim.network.device import claimed, gpu_key, sign_of_gpu
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
@@ -87,10 +86,3 @@ def test_a_claimed_gpu_is_the_current_one():
 def test_parts_of_a_gpu_have_keys_of_their_own(number, visible, key):
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     assert gpu_key(number, "5b1f", environment) == key
-
-
-def test_five_dimensional_parameters_are_placed():
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3))
-    place(module, torch.device("cpu"))
-    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert module[1].weight.shape == (4, 3, 3, 3, 3)

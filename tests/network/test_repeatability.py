@@ -4,6 +4,8 @@ from torch import nn
 from torchvision import transforms
 
 from labelsim.errors import LabelsimError
+from labelsim.network.builder import Network
+from labelsim.network.model import Model
 from labelsim.network.probes import Probes
 from labelsim.network.repeatability import check_repeatable
 
@@ -60,7 +62,8 @@ class Broken(Net):
 
 
 def check(module, transform=TRANSFORM, **options):
-    check_repeatable(transform, Probes(module, torch.rand(1, 3, SIZE, SIZE), **options))
+    network = Network(module, transform, weights_digest="", labels=None, top1=None, notes=[])
+    check_repeatable(Model(network, Probes(module, torch.rand(1, 3, SIZE, SIZE), **options)))
 
 
 @pytest.mark.parametrize("at", ["convolution", "batch_norm", "activation"])

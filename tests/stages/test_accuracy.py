@@ -13,6 +13,7 @@ from torch.nn import functional
 from labelsim.config import load
 from labelsim.jobs.provenance import version
 from labelsim.network.builder import load_callable
+from labelsim.network.model import versions
 from labelsim.run import open_run
 
 # By class; with red and blue exchanged, only lime stays as it is.
@@ -137,6 +138,7 @@ def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, tr
         "labelsim": version(),
         "weights_digest": run.network()["weights_digest"],
         "dataset_digest": run.provenance()["dataset_digest"],
+        "computed_by": [versions(torch.device("cpu"))],
         "model": "network.py:network",
         "weights": "weights.pth",
         "images": {"used": 250, "rejected": 0},

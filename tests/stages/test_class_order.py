@@ -38,7 +38,7 @@ def write_shard(folder, name, labels, ids, values, index):
     writer.put_whole("class_index", index[labels])
     writer.put_whole("layer", np.array(["conv"] * 5, dtype=object))
     writer.put_whole("layer_channel", np.arange(5))
-    writer.commit({"rejected": int(np.isnan(values["gap"]).any(axis=1).sum()), "underflow": {}})
+    writer.commit({"rejected": int(np.isnan(values["gap"]).any(axis=1).sum()), "underflow": {}, "computed_by": []})
     write_table(Table.from_pydict({"sample_id": [], "class_id": [], "reason": []}), folder / f"{name}.parquet")
 
 
@@ -71,7 +71,7 @@ def test_moments_are_numpys_whatever_the_order(tmp_path, monkeypatch, order, hel
         write_shard(tmp_path, name, labels[part], ids[part], {k: v[part] for k, v in values.items()}, index)
     write_classes(tmp_path, CLASSES, CLASSES)
     write_document(tmp_path / "index.json", {"digest": "", "images": len(labels)})
-    write_document(tmp_path / "network.json", {"labels": None, "outputs": 130})
+    write_document(tmp_path / "network.json", {"outputs": 130, "information": {"labels": None}})
     for name in names:
         store, network = tmp_path / f"{name}.zarr", tmp_path / "network.json"
         moments(store, network, tmp_path / "class_ids.json", "dataset", tmp_path / f"{name}-moments.zarr")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 
@@ -21,6 +22,7 @@ from labelsim.errors import LabelsimError
 from labelsim.jobs.provenance import identity
 from labelsim.stages.extract import extract
 from labelsim.stages.network import network
+from labelsim.storage.digests import canonical, digest
 
 # Extracts in a process of its own; the arguments are the paths of a job and the configuration.
 PROCESS = """
@@ -273,6 +275,20 @@ def test_a_resumed_job_counts_what_the_one_before_it_lost(small_values, config, 
     stats = job.run(config)
     assert (stats["images_resumed"], stats["underflow"]) == (4 * done, expected)
     assert files(job.store) == files(whole.store)
+
+
+def test_chunks_that_other_versions_computed_are_named(job, config, caplog):
+    job.run(config)
+    journal = job.store.with_suffix(".journal")
+    header, first, *rest = journal.read_text(encoding="utf-8").splitlines()
+    entry = json.loads(first.partition(" ")[2])
+    entry["note"]["versions"]["torch"] = "2.6.0"
+    text = canonical(entry)
+    journal.write_text("\n".join([header, f"{digest(text)} {text}", *rest, ""]), encoding="utf-8")
+    (job.store / "zarr.json").unlink()
+    job.run(config)
+    assert {found["torch"] for found in opened(job.store).attrs["computed_by"]} == {"2.6.0", version("torch")}
+    assert any("2.6.0" in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
 
 
 def test_stats(job, config):

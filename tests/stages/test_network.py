@@ -93,7 +93,7 @@ def test_methods_are_no_part_of_the_network(described):
 def test_labels_of_published_weights_are_wnids(described, tmp_path):
     torch.manual_seed(0)
     timm.models.save_for_hf(timm.create_model("test_convnext"), tmp_path / "saved")
-    found = described({"name": "timm:local-dir:saved"})
+    found = described({"name": "timm:local-dir:saved"})["information"]
     assert found["labels"][:2] == ["n01440764", "n01443537"]
     assert (len(found["labels"]), found["published_top1"]) == (1000, None)
 
@@ -102,4 +102,4 @@ def test_a_factory_in_a_file_has_no_labels_of_its_own(described, tmp_path):
     (tmp_path / "lite.py").write_text(FACTORY, encoding="utf-8")
     model = {"name": "lite.py:build", "weights": None, "transform": "lite.py:transform"}
     found = described(model)
-    assert (found["layers"], found["outputs"], found["labels"]) == ([["0", 4]], 3, None)
+    assert (found["layers"], found["outputs"], found["information"]["labels"]) == ([["0", 4]], 3, None)

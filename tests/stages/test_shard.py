@@ -127,7 +127,7 @@ def network(tmp_path):
     """Write what the stage `network` may have found."""
 
     def network(outputs, labels=None):
-        write_document(tmp_path / "network.json", {"outputs": outputs, "labels": labels})
+        write_document(tmp_path / "network.json", {"outputs": outputs, "information": {"labels": labels}})
         return tmp_path / "network.json"
 
     return network

@@ -58,9 +58,9 @@ def folder(tmp_path):
             writer.put_whole(key, labelling)
         writer.put_whole("class_index", labels[part])
         writer.put_whole("layer_channel", np.concatenate([np.arange(1000), np.arange(30)]))
-        writer.commit({"rejected": 0, "underflow": {}})
+        writer.commit({"rejected": 0, "underflow": {}, "computed_by": []})
         write_table(Table.from_pydict({"sample_id": [], "class_id": [], "reason": []}), tmp_path / f"{name}.parquet")
-    write_document(tmp_path / "network.json", {"labels": None, "outputs": 3})
+    write_document(tmp_path / "network.json", {"outputs": 3, "information": {"labels": None}})
     write_classes(tmp_path, CLASSES, [id_.upper() for id_ in CLASSES])
     write_document(tmp_path / "index.json", {"digest": "digest", "images": 20})
     return tmp_path

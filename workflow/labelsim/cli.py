@@ -39,33 +39,33 @@ def layers(
     configfile: Annotated[Path, typer.Option(help="The configuration of a run.")] = Path("config/config.yaml"),
 ) -> None:
     """Show the layers that a run would probe, before anything is run."""
-    from labelsim.network.description import probed  # imports torch, which the other commands do without
+    from labelsim.network.model import load_model  # imports torch, which the other commands do without
     from labelsim.network.repeatability import check_repeatable
 
     if not configfile.exists():
         raise LabelsimError(f"{configfile} does not exist; name the configuration of a run with --configfile")
     config = read(configfile)
-    network, probes = probed(config["model"], config["probe"])
-    check_repeatable(network.transform, probes)
+    model = load_model(config["model"], config["probe"])
+    check_repeatable(model)
     table = Table("layer", "channels")
     table.columns[1].justify = "right"
-    for layer in probes.layers:
+    for layer in model.layers:
         table.add_row(escape(layer.name), f"{layer.channels:,}")
-    groups = layer_groups([layer.name for layer in probes.layers], config["similarity"]["layer_groups"])
+    groups = layer_groups([layer.name for layer in model.layers], config["similarity"]["layer_groups"])
     console = _console()
     console.print(table)
     for name, members in list(groups.items())[1:]:
         console.print(f"group {name}: {len(members)} layers", markup=False)
-    for name, reason in probes.skipped:
+    for name, reason in model.skipped:
         console.print(f"left out: {name}: {reason}", markup=False)
-    if probes.missing:
+    if model.missing:
         console.print("note: without layers, only similarity.methods: [hidden] can be computed", markup=False)
-    for note in (*network.notes, *probes.notes):
+    for note in model.notes:
         console.print(f"note: {note}", markup=False)
     console.print(
-        f"{len(probes.layers)} layers, {sum(layer.channels for layer in probes.layers):,} channels; "
-        f"hidden state: {probes.hidden_units:,} units, the input of {probes.head}; {probes.outputs:,} outputs; "
-        f"input {' x '.join(map(str, probes.input_shape))}",
+        f"{len(model.layers)} layers, {sum(layer.channels for layer in model.layers):,} channels; "
+        f"hidden state: {model.hidden_units:,} units, the input of {model.head}; {model.outputs:,} outputs; "
+        f"input {' x '.join(map(str, model.input_shape))}",
         markup=False,
     )
 

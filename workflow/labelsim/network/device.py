@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from labelsim.errors import LabelsimError
 from labelsim.storage.locks import one_name_held
 
-__all__ = ["claimed", "gpu_key", "place", "sign_of_gpu"]
+__all__ = ["claimed", "gpu_key", "sign_of_gpu"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +63,6 @@ def claimed(name: str) -> Iterator[torch.device]:
         torch.cuda.set_device(number)  # or what names no device opens a context on the first GPU as well
         logger.info("GPU %d of %d, %s", number, visible, torch.cuda.get_device_name(number))
         yield torch.device("cuda", number)
-
-
-def place(module: nn.Module, device: torch.device) -> None:
-    """Move a network to a device, its convolutions' weights in channels-last order.
-
-    `module.to(memory_format=...)` fails where any parameter has five dimensions.
-    """
-    module.to(device)
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def gpu_key(number: int, uuid: str, environment: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[st
     classes : str
         The configuration's `model.classes`.
     network : mapping
-        As the stage `network` describes it: `labels`, which the weights bring, and the number of `outputs`.
+        As the stage `network` describes it: `information.labels`, which the weights bring, and the number of `outputs`.
     dataset : sequence of str
         Ids of the dataset's classes, sorted; read under `model.classes: dataset` only.
 
@@ -35,7 +35,7 @@ def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[st
         If there are not as many classes as outputs, or the table of classes cannot be used.
     """
     if classes == "auto":
-        labels = network["labels"]
+        labels = network["information"]["labels"]
     elif classes == "dataset":
         labels = list(dataset)
     else:

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from labelsim.errors import LabelsimError, reason
-from labelsim.network.probes import Features, Probes
+from labelsim.network.model import Model
+from labelsim.network.probes import Features
 
 __all__ = ["check_repeatable"]
 
@@ -18,15 +19,13 @@ _SIZES = ((320, 256), (240, 360))  # width and height, in pixels
 _TOLERANCE = 1e-3  # of a part's largest value: a batch of another size is rounded otherwise, by less than 1e-4
 
 
-def check_repeatable(transform: Callable[[Image.Image], Tensor], probes: Probes) -> None:
+def check_repeatable(model: Model) -> None:
     """Run two images alone and together, twice, and compare the features.
 
     Parameters
     ----------
-    transform : callable
-        PIL image (RGB) -> float tensor (3, H, W).
-    probes : Probes
-        Of the network, on the CPU.
+    model : Model
+        On the CPU.
 
     Raises
     ------
@@ -34,7 +33,7 @@ def check_repeatable(transform: Callable[[Image.Image], Tensor], probes: Probes)
         If the transform draws at random or gives tensors of several shapes, or if features depend on chance or on the
         batch, or are not finite.
     """
-    first, second = ([_transformed(transform, number) for number in range(len(_SIZES))] for _ in range(2))
+    first, second = ([_transformed(model.transform, number) for number in range(len(_SIZES))] for _ in range(2))
     if not all(map(torch.equal, first, second)):
         raise LabelsimError(
             "model.transform: of the same image it makes two different tensors. It draws at random, as transforms for "
@@ -48,18 +47,20 @@ def check_repeatable(transform: Callable[[Image.Image], Tensor], probes: Probes)
             "all tensors must have one shape. Resize or crop to a fixed height and width."
         )
     batch = torch.stack(first)
-    together, alone = probes(batch), _alone(probes, batch)
-    if (found := _unlike(probes, together, probes(batch)) or _unlike(probes, alone, _alone(probes, batch))) is not None:
+    together, alone = model.features(batch), _alone(model, batch)
+    if (
+        found := _unlike(model, together, model.features(batch)) or _unlike(model, alone, _alone(model, batch))
+    ) is not None:
         raise LabelsimError(
             f"the network's features depend on chance: the same images, run again, give others ({found}).\n"
             "Its eval() must switch all drawing off; F.dropout, for instance, needs training=self.training."
         )
-    if (found := _unlike(probes, together, alone)) is not None:
+    if (found := _unlike(model, together, alone)) is not None:
         raise LabelsimError(
             f"an image's features depend on the other images of its batch ({found}).\n"
             "Its eval() must switch that off; batch norms, for instance, must keep running statistics."
         )
-    for name, values in _parts(probes, together):
+    for name, values in _parts(model, together):
         if not values.isfinite().all(dim=1).any():
             raise LabelsimError(
                 f"the network's features are not finite, from {name} on: are there NaN among its weights, or do they "
@@ -80,21 +81,21 @@ def _transformed(transform: Callable[[Image.Image], Tensor], number: int) -> Ten
         ) from error
 
 
-def _alone(probes: Probes, batch: Tensor) -> Features:
-    return Features(*map(torch.cat, zip(*(probes(batch[[row]]) for row in range(len(batch))), strict=True)))
+def _alone(model: Model, batch: Tensor) -> Features:
+    return Features(*map(torch.cat, zip(*(model.features(batch[[row]]) for row in range(len(batch))), strict=True)))
 
 
-def _parts(probes: Probes, features: Features) -> Iterator[tuple[str, Tensor]]:
+def _parts(model: Model, features: Features) -> Iterator[tuple[str, Tensor]]:
     """Names and values of all layers, the hidden state and the output."""
-    channels = features.gap.split([layer.channels for layer in probes.layers], dim=1)
-    yield from zip((layer.name for layer in probes.layers), channels, strict=True)
+    channels = features.gap.split([layer.channels for layer in model.layers], dim=1)
+    yield from zip((layer.name for layer in model.layers), channels, strict=True)
     yield "the hidden state", features.hidden
     yield "the output", features.logits
 
 
-def _unlike(probes: Probes, features: Features, others: Features) -> str | None:
+def _unlike(model: Model, features: Features, others: Features) -> str | None:
     """Say in which parts two sets of features differ by more than rounding; None if in none."""
-    pairs = zip(_parts(probes, features), _parts(probes, others), strict=True)
+    pairs = zip(_parts(model, features), _parts(model, others), strict=True)
     found = {
         name: change / scale if (scale := float(values.abs().max())) else float("inf")
         for (name, values), (_, other) in pairs

@@ -23,9 +23,9 @@ from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
 from labelsim.images.loader import CHANGED, UNREADABLE, Images, batches
 from labelsim.images.transform import split
-from labelsim.network.description import describe, probed
-from labelsim.network.device import claimed, place
-from labelsim.network.probes import Features, Probes
+from labelsim.network.device import claimed
+from labelsim.network.model import Model, load_model, versions
+from labelsim.network.probes import Features
 from labelsim.statistics import underflow
 from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import read_metadata, read_table, write_table
@@ -101,15 +101,15 @@ def extract(
     _check_sources(sources or {}, description["sources"], network)
     torch.set_num_threads(max(1, threads))
     with claimed(config["extract"]["device"]) as device:
-        built, probes = probed(config["model"], config["probe"])
-        _check(describe(built, probes), description, network)
-        place(built.module, device)
-        halves = split(built.transform)
+        model = load_model(config["model"], config["probe"])
+        _check(model.describe(), description, network)
+        model.to(device)
+        halves = split(model.transform)
         arrays = _arrays(rows, description, config["store"])
         identity = json.dumps(
             {
                 "shard": shard.stem,
-                "network": description,
+                "network": {key: value for key, value in description.items() if key != "information"},
                 "precision": config["extract"]["precision"],
                 "dtype": config["store"]["dtype"],
                 "code": code,
@@ -129,12 +129,15 @@ def extract(
         )
         dataset = config["dataset"]
         source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
-        images = Images(source, rows, halves.image, probes.input_shape, halves.dtype)
+        images = Images(source, rows, halves.image, model.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
         figures.starting = time.perf_counter() - started
-        write = partial(_write_chunk, writer, description, config["extract"]["precision"], figures)
+        made = versions(device)
+        if others := _distinct([note["versions"] for note in done.values() if note["versions"] != made]):
+            logger.warning("Shard %s: chunks that are kept were computed by %s; now it is %s", shard.stem, others, made)
+        write = partial(_write_chunk, writer, description, config["extract"]["precision"], made, figures)
         done |= _run(
-            shard.stem, images, pending, halves.batch, probes, write, device, config["extract"], threads, figures
+            shard.stem, images, pending, halves.batch, model, write, device, config["extract"], threads, figures
         )
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
@@ -146,7 +149,13 @@ def extract(
         used = len(rows) - len(table)
         if lost := underflow.warning(figures.underflow, description, used, config["store"]["dtype"]):
             logger.warning("%s", lost)
-        writer.commit({"shard": shard.stem, "rejected": len(table), "underflow": figures.underflow})
+        computed_by = _distinct([note["versions"] for note in done.values()])
+        attributes = {"rejected": len(table), "underflow": figures.underflow, "computed_by": computed_by}
+        writer.commit({"shard": shard.stem, **attributes})
+
+
+def _distinct(versions: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    return [dict(entries) for entries in sorted({tuple(sorted(found.items())) for found in versions})]
 
 
 def _may_do_better(rejects: Sequence[Sequence[Any]]) -> bool:
@@ -159,7 +168,7 @@ def _run(
     images: Images,
     chunks: Mapping[int, tuple[int, int]],
     normalise: Callable[[torch.Tensor], torch.Tensor],
-    probes: Probes,
+    model: Model,
     write: Callable[[int, int, Mapping[str, NDArray[np.float32]], Sequence[str]], dict[str, Any]],
     device: torch.device,
     config: Mapping[str, Any],
@@ -189,7 +198,7 @@ def _run(
             for _ in range(start, stop, batch_size):
                 pixels, batch_reasons = next(decoded)
                 began = time.perf_counter()
-                features = probes(normalise(pixels.to(device, non_blocking=True)))
+                features = model.features(normalise(pixels.to(device, non_blocking=True)))
                 parts.append(Features(*(part.cpu() for part in features)))
                 figures.computing += time.perf_counter() - began
                 reasons.extend(batch_reasons)
@@ -225,6 +234,7 @@ def _write_chunk(
     writer: Writer,
     network: Mapping[str, Any],
     precision: str,
+    made: Mapping[str, str],
     figures: Stats,
     index: int,
     start: int,
@@ -251,6 +261,7 @@ def _write_chunk(
         "chunk": index,
         "rejects": [[start + row, faults[row]] for row in sorted(faults)],
         "underflow": underflow.count(values, stored, network),
+        "versions": made,
     }
     writer.record([(name, (index, 0)) for name in written], note)
     figures.writing += time.perf_counter() - began

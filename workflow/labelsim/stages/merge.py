@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from labelsim.dataset.class_index import read_classes
 from labelsim.errors import LabelsimError
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.statistics.underflow import total
+from labelsim.storage.digests import canonical
 from labelsim.storage.json_files import read_document
 from labelsim.storage.moment_store import CLASSES_PER_CHUNK, TOP, arrays, load_moments, merged_identity, put_moments
 from labelsim.storage.parquet import read_table
@@ -78,7 +80,8 @@ def merge_shards(
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(first, name))
     lost = total(dataset.attrs["underflow"] for dataset in datasets)
-    writer.commit({"dataset_digest": contents["digest"], "underflow": lost})
+    computed_by = list(map(json.loads, sorted({canonical(v) for data in datasets for v in data.attrs["computed_by"]})))
+    writer.commit({"dataset_digest": contents["digest"], "underflow": lost, "computed_by": computed_by})
     logger.info(
         "%s images of %s classes; %s could not be used",
         f"{count.sum():,}",

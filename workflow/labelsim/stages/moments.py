@@ -85,7 +85,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     writer.put_whole("class_id", present)
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(dataset, name))
-    writer.commit({"underflow": dataset.attrs["underflow"]})
+    writer.commit({name: dataset.attrs[name] for name in ("underflow", "computed_by")})
     logger.info("%s images of %d classes", f"{count.sum():,}", len(present))
 
 

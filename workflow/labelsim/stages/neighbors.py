@@ -68,6 +68,7 @@ def neighbor_tables(
         "precision": config["extract"]["precision"],
         "weights_digest": description["weights_digest"],
         "dataset_digest": moment_data.attrs["dataset_digest"],
+        "computed_by": moment_data.attrs["computed_by"],
         "similarity": config["similarity"],
         "excluded_channels": matrices.attrs["excluded_channels"],
     }
@@ -80,7 +81,7 @@ def neighbor_tables(
 
 
 _ORDER = ("method", "group", "class_index", "rank")
-_MADE_FROM = ("labelsim", "weights_digest", "dataset_digest")
+_MADE_FROM = ("labelsim", "weights_digest", "dataset_digest", "computed_by")
 
 
 def _summary(
@@ -95,9 +96,10 @@ def _summary(
     found = accuracy(used, **right)
     dtype, counts = config["store"]["dtype"], moments.attrs["underflow"]
     lost = warning(counts, network, int(used.sum()), dtype)
-    published = None if network["published_top1"] is None else round(network["published_top1"] / 100, 6)  # of per cent
+    known = network["information"]
+    published = None if known["published_top1"] is None else round(known["published_top1"] / 100, 6)  # of per cent
     images = dict(zip(ids.tolist(), (used + rejected).tolist(), strict=True))
-    judged = verdict(found, images, network["labels"], network["outputs"], published)
+    judged = verdict(found, images, known["labels"], network["outputs"], published)
     _tell(found, published, judged)
     if lost is not None:
         logger.warning("%s", lost)

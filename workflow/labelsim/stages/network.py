@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labelsim.network.description import describe, probed
 from labelsim.network.layer_groups import check_methods, layer_groups
+from labelsim.network.model import load_model
 from labelsim.network.outputs import output_labels
 from labelsim.network.repeatability import check_repeatable
 from labelsim.network.specs import short_name
@@ -37,28 +37,29 @@ def network(
     identity : str
         The stage's identity: JSON with the digests of the files that the configuration names.
     output : Path
-        The JSON file.
+        The JSON file: what identifies the features, and under `information` what else there is to know.
     """
-    built, probes = probed(model, probe)
-    names = [layer.name for layer in probes.layers]
-    for name, reason in probes.skipped:
+    built = load_model(model, probe)
+    names = [layer.name for layer in built.layers]
+    for name, reason in built.skipped:
         logger.warning("%s is left out: %s", name, reason)
-    check_methods(similarity["methods"], names, probes.missing)
+    check_methods(similarity["methods"], names, built.missing)
     layer_groups(names, similarity["layer_groups"])
-    check_repeatable(built.transform, probes)
-    for note in (*built.notes, *probes.notes):
+    check_repeatable(built)
+    for note in built.notes:
         logger.info("%s", note)
     logger.info(
         "%s: %d layers, %s channels, %s hidden units, %s outputs",
         model["name"],
-        len(probes.layers),
-        f"{sum(layer.channels for layer in probes.layers):,}",
-        f"{probes.hidden_units:,}",
-        f"{probes.outputs:,}",
+        len(names),
+        f"{sum(layer.channels for layer in built.layers):,}",
+        f"{built.hidden_units:,}",
+        f"{built.outputs:,}",
     )
-    description = {**describe(built, probes), "labels": built.labels, "published_top1": built.top1}
-    if model["classes"] != "dataset":
-        output_labels(model["classes"], description, dataset=[])
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    write_document(output, {"model": short_name(model["name"]), "at": probe["at"], "sources": sources, **description})
+    information = {"model": short_name(model["name"]), **built.inform()}
+    description = {"at": probe["at"], "sources": sources, **built.describe(), "information": information}
+    if model["classes"] != "dataset":
+        output_labels(model["classes"], description, dataset=[])
+    write_document(output, description)

@@ -1,0 +1,153 @@
+"""A network that turns a batch of images into features, and describes itself."""
+
+from __future__ import annotations
+
+import inspect
+import platform
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from labelsim.network.builder import Network, build
+from labelsim.network.probes import Features, Layer, Probes
+
+__all__ = ["Model", "load_model", "versions"]
+
+# What decides the last bits of a feature.
+_LIBRARIES = ("torch", "torchvision", "pillow", "simplejpeg", "numpy")
+
+
+class Model:
+    """A network with its probes.
+
+    Attributes
+    ----------
+    transform : callable
+        PIL image (RGB) -> float tensor of `input_shape`.
+    input_shape : tuple of int
+        (3, H, W).
+    layers : list of Layer
+        Those whose channels are read, in the order in which the forward pass runs them.
+    head : str
+        Name of the classification layer.
+    hidden_units, outputs : int
+        M and K.
+    skipped : list of (str, str)
+        Layers that were selected and cannot be read, each with the reason.
+    missing : str or None
+        Why there is no layer, where there is none.
+    notes : list of str
+        What the user should read in the log.
+    labels : list of str or None
+        Class id of each output, where the weights' publisher tells.
+    """
+
+    def __init__(self, network: Network, probes: Probes) -> None:
+        self._network = network
+        self._probes = probes
+        self.transform: Callable[[Image.Image], Tensor] = network.transform
+        self.input_shape = probes.input_shape
+        self.layers: list[Layer] = probes.layers
+        self.head, self.hidden_units, self.outputs = probes.head, probes.hidden_units, probes.outputs
+        self.skipped, self.missing = probes.skipped, probes.missing
+        self.notes = [*network.notes, *probes.notes]
+        self.labels = network.labels
+
+    def features(self, batch: Tensor) -> Features:
+        """Run the network on a batch.
+
+        Parameters
+        ----------
+        batch : (N, 3, H, W) tensor
+            On the network's device.
+
+        Returns
+        -------
+        Features
+            On the same device, float32.
+
+        Raises
+        ------
+        LabelsimError
+            If the forward pass does not run the layers that the dry run found.
+        """
+        return self._probes(batch)
+
+    def to(self, device: torch.device) -> None:
+        """Move the network to a device, the weights of its convolutions in channels-last order."""
+        self._network.module.to(device)
+        # module.to(memory_format=...) fails where any parameter has five dimensions.
+        for parameter in self._network.module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the features, as JSON values: equal descriptions give equal features.
+
+        Nothing in it depends on the machine or on the time.
+        """
+        return {
+            "weights_digest": self._network.weights_digest,
+            "transform": _text(self.transform),
+            "input_shape": list(self.input_shape),
+            "layers": [[layer.name, layer.channels] for layer in self.layers],
+            "head": self.head,
+            "hidden_units": self.hidden_units,
+            "outputs": self.outputs,
+        }
+
+    def inform(self) -> dict[str, Any]:
+        """What else there is to know, as JSON values: it changes no feature."""
+        return {
+            "labels": self.labels,
+            "published_top1": self._network.top1,
+            "skipped": [list(entry) for entry in self.skipped],
+            "missing": self.missing,
+            "versions": versions(),
+        }
+
+
+def load_model(model: Mapping[str, Any], probe: Mapping[str, Any]) -> Model:
+    """Build a network and attach its probes.
+
+    Parameters
+    ----------
+    model, probe : mapping
+        The configuration's sections of these names.
+
+    Returns
+    -------
+    Model
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    LabelsimError
+        If the network, its weights, its transform, a layer or the classification layer cannot be found or used.
+    """
+    network = build(model["name"], model["weights"], model["transform"])
+    example = network.transform(Image.new("RGB", (320, 256), (127, 127, 127))).float().unsqueeze(0)
+    return Model(network, Probes(network.module, example, probe["layers"], probe["at"], probe["head"]))
+
+
+def versions(device: torch.device | None = None) -> dict[str, str]:
+    """Versions of what computes features: Python, the libraries, and the device's name if one is given."""
+    found = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    if device is not None:
+        found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return found
+
+
+def _text(transform: object) -> str:
+    """A transform's own description; where it has none, where it is defined."""
+    if inspect.isfunction(transform):
+        text = f"{transform.__module__}.{transform.__qualname__}"
+    else:
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(transform))
+    # A module loaded from a file is named after the file's bytes; its code counts, in `sources`, not its comments.
+    return re.sub(r"\b_labelsim_(\w+?)_[0-9a-f]{16}\b", r"\1", text)
