@@ -13,6 +13,7 @@ from labelsim.jobs.interrupt import end_if_interrupted, stop_jobs_on_interrupt
 from labelsim.storage.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
+from labelsim.methods import needed
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")

@@ -53,7 +53,7 @@ rule welch:
 rule similarity:
     input:
         moments=settled(committed(RUN.moments)),
-        welch=committed(RUN.welch) if "welch" in config["similarity"]["methods"] else [],
+        welch=committed(RUN.welch) if needed("welch", config["similarity"]["methods"]) else [],
     output:
         committed(RUN.similarity),
     log:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from labelsim.dataset.shards import shard_name
 from labelsim.errors import LabelsimError
+from labelsim.network.outputs import identifying
 from labelsim.run import Paths, committed
 from labelsim.storage.damage import command
 from labelsim.storage.digests import canonical, digest
@@ -210,7 +211,8 @@ class _Check:
         """Features are of a shard's images; those of rejected images, and no others, are empty."""
         path = self._paths.features(name)
         dataset = open_store(Path(path))
-        if self._network is not None and json.loads(dataset.attrs["identity"])["network"] != self._network:
+        made_by = json.loads(dataset.attrs["identity"])["network"]
+        if self._network is not None and made_by != identifying(self._network):
             self._outdated(path, f"was made by another network than that of {self._paths.network}")
         ids = load(dataset, "sample_id").tolist()
         if rows is not None and ids != rows["sample_id"].to_pylist():

@@ -17,6 +17,7 @@ from rich.table import Table
 from labelsim.config import read
 from labelsim.dataset.classes import find_class
 from labelsim.errors import LabelsimError
+from labelsim.methods import METHODS, by_layer
 from labelsim.network.layer_groups import layer_groups
 from labelsim.run import open_run
 
@@ -121,7 +122,7 @@ def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str
     table = Table("", *methods, title=f"Most similar to {escape(title)}", title_justify="left")
     # The hidden state has no layers: it stands under the group `all` only.
     columns = [
-        [row for row in rows if row["method"] == method and row["group"] == ("all" if method == "hidden" else group)]
+        [row for row in rows if row["method"] == method and row["group"] == (group if by_layer(method) else "all")]
         for method in methods
     ]
     for rank in range(min(k, max(map(len, columns), default=0))):
@@ -143,7 +144,7 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
     unknown = [name for name in wanted or [] if name not in present]
     if unknown:
         raise LabelsimError(f"--{what}: the run has no {unknown[0]!r}; it has {', '.join(present)}")
-    return wanted or [name for name in ("welch", "hidden", "gap") if name in present]
+    return wanted or [name for name in METHODS if name in present]
 
 
 def _console() -> Console:

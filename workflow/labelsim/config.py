@@ -17,6 +17,7 @@ from jsonschema.validators import extend
 
 from labelsim.dataset.paths import expand, is_pattern
 from labelsim.errors import LabelsimError
+from labelsim.methods import METHODS
 from labelsim.network.specs import TIMM, is_callable_spec, spec_file, timm_folder, weights_file
 
 __all__ = ["check_files", "labels_file", "load", "read"]
@@ -118,6 +119,7 @@ def _raise(problems: list[str]) -> None:
 @cache
 def _schema() -> dict[str, Any]:
     schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema["properties"]["similarity"]["properties"]["methods"]["items"]["enum"] = list(METHODS)
     return schema
 
 

@@ -45,6 +45,8 @@ FORMAT = 2
 _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.config")
 # Every image is compared with its row's size and digest, wherever its bytes came from.
 _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
+# Another method in the table is no other feature, moment or t.
+_READ_METHODS = ("similarity", "report")
 _TEXTS_STORED = ("neighbors", "report")  # notes of classes, titles of figures
 
 
@@ -92,6 +94,7 @@ def code(stage: str) -> str:
         32 hexadecimal digits.
     """
     without = _WITHOUT + (_NOT_EXTRACTED_BY if stage == "extract" else ())
+    without += () if stage in _READ_METHODS else ("labelsim.methods",)
     return digest(canonical([FORMAT, _modules(f"labelsim.stages.{stage}", without, stage in _TEXTS_STORED)]))
 
 

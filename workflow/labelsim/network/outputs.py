@@ -1,4 +1,4 @@
-"""Which class each output of a network stands for."""
+"""What `network.json` says: what identifies the features, and which class each output stands for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Any
 from labelsim.dataset.classes import read_class_table
 from labelsim.errors import LabelsimError
 
-__all__ = ["output_labels"]
+__all__ = ["identifying", "output_labels"]
+
+
+def identifying(network: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `network.json` identifies the features: all but the `information`."""
+    return {key: value for key, value in network.items() if key != "information"}
 
 
 def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[str]) -> list[str] | None:

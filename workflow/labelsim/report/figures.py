@@ -24,7 +24,6 @@ from labelsim.storage.atomic import write_whole
 
 __all__ = [
     "MAX_CLUSTERED",
-    "ROW_LABELS",
     "Neighbor",
     "Row",
     "heatmap_figure",
@@ -32,8 +31,6 @@ __all__ = [
     "no_heatmap_figure",
     "save",
 ]
-
-ROW_LABELS = {"welch": "S · Welch statistic", "hidden": "H · hidden state", "gap": "P · pure GAP"}
 
 GREY, PALE = "0.4", "0.9"
 
@@ -82,7 +79,7 @@ class Row:
     Attributes
     ----------
     label : str
-        The method, such as one of `ROW_LABELS`.
+        The method, as figures call it.
     neighbors : sequence of Neighbor
         The most similar first.
     reason : str

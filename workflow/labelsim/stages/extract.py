@@ -23,8 +23,10 @@ from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
 from labelsim.images.loader import CHANGED, UNREADABLE, Images, batches
 from labelsim.images.transform import split
+from labelsim.methods import VARIABLES
 from labelsim.network.device import claimed
 from labelsim.network.model import Model, load_model, versions
+from labelsim.network.outputs import identifying
 from labelsim.network.probes import Features
 from labelsim.statistics import underflow
 from labelsim.storage.json_files import read_document, write_document
@@ -37,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 ROWS_PER_CHUNK = 256
 BATCH_SIZE = {"cpu": 32, "cuda": 256}
-_VARIABLES = ("gap", "hidden", "logits")
 _REJECTS = pa.schema([(name, pa.string()) for name in ("sample_id", "class_id", "reason")])
 
 
@@ -109,7 +110,7 @@ def extract(
         identity = json.dumps(
             {
                 "shard": shard.stem,
-                "network": {key: value for key, value in description.items() if key != "information"},
+                "network": identifying(description),
                 "precision": config["extract"]["precision"],
                 "dtype": config["store"]["dtype"],
                 "code": code,
@@ -203,7 +204,7 @@ def _run(
                 figures.computing += time.perf_counter() - began
                 reasons.extend(batch_reasons)
                 progress.advance(len(batch_reasons))
-            values = {name: torch.cat([getattr(part, name) for part in parts]).numpy() for name in _VARIABLES}
+            values = {name: torch.cat([getattr(part, name) for part in parts]).numpy() for name in VARIABLES}
             if writing is not None:
                 notes.append(writing.result())  # at most one chunk waits while the next is computed
             writing = pool.submit(write, index, start, values, reasons)
@@ -299,14 +300,10 @@ def _arrays(rows: pa.Table, network: Mapping[str, Any], store: Mapping[str, Any]
     n = len(rows)
     chunk = ROWS_PER_CHUNK if store["rows_per_chunk"] == "auto" else store["rows_per_chunk"]
     channels = sum(count for _, count in network["layers"])
-    widths = {
-        "gap": ("channel", channels),
-        "hidden": ("unit", network["hidden_units"]),
-        "logits": ("output", network["outputs"]),
-    }
+    widths = {"channel": channels, "unit": network["hidden_units"], "output": network["outputs"]}
     arrays = {
-        name: Array(("sample", dim), (n, width), store["dtype"], (min(chunk, n), width))
-        for name, (dim, width) in widths.items()
+        name: Array(("sample", dim), (n, widths[dim]), store["dtype"], (min(chunk, n), widths[dim]))
+        for name, dim in VARIABLES.items()
     }
     return arrays | {
         "sample_id": Array(("sample",), (n,), "str", coordinate=True),

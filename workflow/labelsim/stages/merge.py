@@ -13,6 +13,7 @@ import numpy as np
 
 from labelsim.dataset.class_index import read_classes
 from labelsim.errors import LabelsimError
+from labelsim.methods import MOMENTS
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.statistics.underflow import total
 from labelsim.storage.digests import canonical
@@ -60,7 +61,7 @@ def merge_shards(
     members = [np.array([position[id_] for id_ in load(dataset, "class_id")]) for dataset in datasets]
     first = datasets[0]
     folds = first.sizes["fold"]
-    widths = {"gap": first.sizes["channel"], "hidden": first.sizes["unit"]}
+    widths = {name: first.sizes[dimension] for name, dimension in MOMENTS.items()}
     identity = merged_identity(contents["digest"], [dataset.attrs["digest"] for dataset in datasets])
     writer = Writer(output, _arrays(folds, len(ids), widths), identity)
     count = np.zeros((folds, len(ids)), dtype=np.int64)
@@ -101,8 +102,7 @@ def _arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Ar
 
 def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], name: str, block: slice) -> Moments:
     """Moments of a block of classes over all shards that hold some of them."""
-    dimension = {"gap": "channel", "hidden": "unit"}[name]
-    result = empty((datasets[0].sizes["fold"], block.stop - block.start), datasets[0].sizes[dimension])
+    result = empty((datasets[0].sizes["fold"], block.stop - block.start), datasets[0].sizes[MOMENTS[name]])
     for dataset, member in zip(datasets, members, strict=True):
         (inside,) = np.nonzero((member >= block.start) & (member < block.stop))
         if not len(inside):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labelsim.dataset.class_index import read_classes
 from labelsim.dataset.shards import folds
+from labelsim.methods import MOMENTS
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits
 from labelsim.statistics.group_moments import of_groups
@@ -64,13 +65,13 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     present = load(dataset, "class_id").astype(object)[first]
     fold = folds(load(dataset, "sample_id").tolist(), FOLDS)
     expected = _expected(present.tolist(), classes, network, class_ids)
-    widths = {name: dataset[name].shape[1] for name in ("gap", "hidden")}
+    widths = {name: dataset[name].shape[1] for name in MOMENTS}
     writer = Writer(output, arrays(FOLDS, len(present), widths), identity=dataset.attrs["digest"])
     count = np.zeros((FOLDS, len(present)), dtype=np.int64)
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1) as pool:
         for start, by_fold in _sums(dataset, widths, fold, member):
-            found = by_fold["gap"].count
+            found = next(iter(by_fold.values())).count  # the same for all variables
             count[:, start : start + found.shape[1]] = found
             if writing is not None:
                 writing.result()  # at most one block waits while the next is summed

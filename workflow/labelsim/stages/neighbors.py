@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from labelsim.methods import METHODS, by_layer
 from labelsim.report.accuracy import Verdict, percent, verdict
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
@@ -150,10 +151,10 @@ def _tell(found: Accuracy, published: float | None, judged: Verdict) -> None:
 def _rows(dataset: xarray.Dataset) -> Iterator[tuple[str, str, int, NDArray[np.float32]]]:
     """Every matrix with its method and group, a chunk of rows at a time with the index of the first."""
     groups = load(dataset, "group_name").tolist()
-    for method in ("welch", "hidden", "gap"):
+    for method in METHODS:
         if method not in dataset:
             continue
-        by_group = "group" in dataset[method].dims
+        by_group = by_layer(method)
         for g, group in enumerate(groups if by_group else ["all"]):
             where = {"group": slice(g, g + 1)} if by_group else {}
             for rows in blocks(dataset.sizes["class"], dataset[method].encoding["chunks"][-2]):

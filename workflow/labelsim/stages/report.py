@@ -15,9 +15,9 @@ from labelsim.dataset.shards import choose
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 from labelsim.images.decode import ImageError, decode
+from labelsim.methods import METHODS
 from labelsim.report.figures import (
     MAX_CLUSTERED,
-    ROW_LABELS,
     Neighbor,
     Row,
     heatmap_figure,
@@ -67,8 +67,10 @@ def draw_class(
     chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
     examples = _Examples(manifest, dataset, {ids[which], *(row["neighbor_id"] for row in chosen)})
     rows = [
-        Row(text, [_neighbor(row, examples) for row in chosen if row["method"] == method], notes[which])
-        for method, text in ROW_LABELS.items()
+        Row(
+            METHODS[method].label, [_neighbor(row, examples) for row in chosen if row["method"] == method], notes[which]
+        )
+        for method in METHODS
         if method in methods
     ]
     save(neighbors_figure(names[which], examples.image(ids[which]), rows), output)
@@ -91,11 +93,11 @@ def draw_heatmap(similarity: Path, method: str, output: Path) -> None:
     dataset = open_store(similarity)
     if (classes := dataset.sizes["class"]) > MAX_CLUSTERED:
         logger.info("No heat map of %s: %s classes are too many", method, f"{classes:,}")
-        save(no_heatmap_figure(classes, ROW_LABELS[method]), output)
+        save(no_heatmap_figure(classes, METHODS[method].label), output)
         return
     where = {"group": slice(0, 1)} if "group" in dataset[method].dims else {}  # the first is the group `all`
     matrix = load(dataset, method, **where).reshape(classes, classes)
-    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), ROW_LABELS[method]), output)
+    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), METHODS[method].label), output)
 
 
 def _neighbor(row: Mapping[str, Any], examples: _Examples) -> Neighbor:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from labelsim.methods import METHODS, MOMENTS, by_layer
 from labelsim.network.layer_groups import check_methods, layer_groups
-from labelsim.statistics.similarity import Columns, cosine
+from labelsim.statistics import similarity
+from labelsim.statistics.similarity import Columns
 from labelsim.storage.moment_store import channel_blocks, class_labels, class_means
 from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
@@ -41,12 +43,12 @@ def similarities(
     moments, welch : Path
         As the stages `merge` and `welch` wrote them; the second is needed for the method welch only.
     methods : sequence of str
-        Of welch (S), hidden (H) and gap (P).
+        Of `labelsim.methods.METHODS`.
     globs : mapping of str to sequence of str
         The configuration's `similarity.layer_groups`.
     output : Path
-        The Zarr store to write: `welch` and `gap` (group, class, neighbor), `hidden` (class, neighbor),
-        float32. The first group is `all`.
+        The Zarr store to write: float32 matrices, (group, class, neighbor) for methods that compare layers'
+        channels, (class, neighbor) for others. The first group is `all`.
 
     Raises
     ------
@@ -63,17 +65,20 @@ def similarities(
     source = moment_data if welch_data is None else welch_data
     writer = Writer(output, _arrays(methods, len(groups), classes), identity=source.attrs["digest"])
     left_out = {}
-    for method in methods:
-        if method == "hidden":
-            every = np.ones((1, moment_data.sizes["unit"]), dtype=bool)
-            _put(writer, method, every, partial(class_means, moment_data, "hidden"), classes)
-        elif method == "gap":
-            _put(writer, method, groups, partial(class_means, moment_data, "gap"), classes)
-        else:
+    usable = np.ones(len(layers), dtype=bool)
+    if welch_data is not None:
+        usable = load(welch_data, "usable")
+        left_out = {name: int((channels & ~usable).sum()) for name, channels in zip(chosen, groups, strict=True)}
+    for name in methods:
+        method = METHODS[name]
+        if method.store == "welch":
             assert welch_data is not None
-            usable = load(welch_data, "usable")
-            left_out = {name: int((channels & ~usable).sum()) for name, channels in zip(chosen, groups, strict=True)}
-            _put(writer, method, groups & usable, partial(_t, welch_data), classes)
+            columns, chosen_columns = partial(_t, welch_data), groups & usable
+        else:
+            columns = partial(class_means, moment_data, method.variable)
+            every = np.ones((1, moment_data.sizes[MOMENTS[method.variable]]), dtype=bool)
+            chosen_columns = groups if method.by_layer else every
+        _put(writer, name, chosen_columns, columns, classes)
     labels = class_labels(moment_data)
     for name, values in labels.items():
         writer.put_whole(name, values)
@@ -89,12 +94,9 @@ def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Arra
     rows = min(classes, _ROWS)
     found = {}
     for method in methods:
-        if method == "hidden":
-            found[method] = Array(("class", "neighbor"), (classes, classes), "float32", (rows, classes))
-        else:
-            found[method] = Array(
-                ("group", "class", "neighbor"), (groups, classes, classes), "float32", (1, rows, classes)
-            )
+        matrix = Array(("class", "neighbor"), (classes, classes), "float32", (rows, classes))
+        by_group = Array(("group", *matrix.dims), (groups, *matrix.shape), "float32", (1, rows, classes))
+        found[method] = by_group if by_layer(method) else matrix
     for dimension in ("class", "neighbor"):
         for label in ("id", "name"):
             found[f"{dimension}_{label}"] = Array((dimension,), (classes,), "str", coordinate=True)
@@ -104,16 +106,17 @@ def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Arra
 
 def _put(writer: Writer, method: str, groups: NDArray[np.bool_], columns: Columns, classes: int) -> None:
     """Compute and write the matrices of a method, some groups and some rows of them at a time."""
+    compare = getattr(similarity, METHODS[method].function)
     for some in blocks(len(groups), max(1, _VALUES // max(1, classes * _ROWS))):
         size = max(1, _VALUES // max(1, classes * (some.stop - some.start)) // _ROWS) * _ROWS  # whole chunks
         chunk = 0
-        for part in cosine(columns, classes, groups[some], size):
+        for part in compare(columns, classes, groups[some], size):
             for rows in blocks(part.shape[1], _ROWS):
                 for g, matrix in enumerate(part[:, rows].astype(np.float32), start=some.start):
-                    if method == "hidden":
-                        writer.put(method, (chunk, 0), matrix)
-                    else:
+                    if by_layer(method):
                         writer.put(method, (g, chunk, 0), matrix[np.newaxis])
+                    else:
+                        writer.put(method, (chunk, 0), matrix)
                 chunk += 1
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelsim.methods import MOMENTS
 from labelsim.statistics.moments import Moments, empty, total
 from labelsim.storage.digests import canonical, digest
 from labelsim.storage.zarr_store import Array, Writer, blocks, load
@@ -33,7 +34,6 @@ CLASSES_PER_CHUNK = 64
 CHANNELS_PER_CHUNK = 1024
 _CLASSES = 16 * CLASSES_PER_CHUNK  # read at a time where only their totals are kept
 TOP = {"top1": 1, "top5": 5}  # counts of images, by name: how many of the largest outputs count as right
-_DIMENSIONS = {"gap": "channel", "hidden": "unit"}
 
 
 def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Array]:
@@ -44,7 +44,7 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
     folds, classes : int
         Their numbers.
     widths : mapping of str to int
-        Number of channels (`gap`) and of hidden units (`hidden`).
+        Number of columns of each variable of `MOMENTS`.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
         `count`, the means and squared deviations, `top1` and `top5`, and the coordinates of classes and channels.
     """
     found = {"count": Array(("fold", "class"), (folds, classes), "int64")}
-    for name, dimension in _DIMENSIONS.items():
+    for name, dimension in MOMENTS.items():
         shape = (folds, classes, widths[name])
         chunks = (folds, min(classes, CLASSES_PER_CHUNK), min(widths[name], CHANNELS_PER_CHUNK))
         for moment in ("mean", "m2"):
@@ -86,7 +86,7 @@ def put_moments(writer: Writer, name: str, first: int, moments: Moments) -> None
     writer : Writer
         Of a store with `arrays`.
     name : str
-        gap or hidden.
+        A variable of `MOMENTS`.
     first : int
         Index of the first class, a multiple of `CLASSES_PER_CHUNK`.
     moments : Moments
@@ -110,7 +110,7 @@ def load_moments(dataset: xarray.Dataset, name: str, **where: slice) -> Moments:
     dataset : xarray.Dataset
         A store of moments.
     name : str
-        gap or hidden.
+        A variable of `MOMENTS`.
     **where : slice
         The part along `class`, `channel` or `unit`.
 
@@ -134,7 +134,7 @@ def of_classes(dataset: xarray.Dataset, name: str) -> Iterator[Moments]:
     Moments
         count (class,), mean and m2 (class, block).
     """
-    dimension, classes = _DIMENSIONS[name], dataset.sizes["class"]
+    dimension, classes = MOMENTS[name], dataset.sizes["class"]
     for part in channel_blocks(dataset.sizes[dimension]):
         result = empty((classes,), part.stop - part.start)
         # All folds of all classes at once would be eight times as much.
@@ -151,7 +151,7 @@ def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float
     (class, block) float64
         The folds' means, weighted by their counts.
     """
-    dimension, classes = _DIMENSIONS[name], dataset.sizes["class"]
+    dimension, classes = MOMENTS[name], dataset.sizes["class"]
     count = load(dataset, "count")[..., np.newaxis]
     for part in channel_blocks(dataset.sizes[dimension]):
         result = np.empty((classes, part.stop - part.start))
