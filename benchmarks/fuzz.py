@@ -4,7 +4,7 @@ After every edit Snakemake runs in the folder that all edits before were made in
 fresh run calls the stages one by one in a new folder, without Snakemake: what runs again after an edit, and what is
 kept, is then decided by nothing that both share. All is compared bit for bit.
 
-    PYTHONPATH=tests python benchmarks/fuzz.py --seed 1
+    python benchmarks/fuzz.py --seed 1
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ import yaml
 from PIL import Image
 from pyarrow import parquet
 from results import Result, write
-from stagewise import run_stages
-from workflows import snakemake, started
 
 from labelsim.config import load
 from labelsim.dataset.class_index import read_classes
@@ -49,6 +47,11 @@ from labelsim.storage.digests import file_digest
 from labelsim.storage.json_files import read_document
 from labelsim.storage.parquet import read_metadata, read_table
 from labelsim.storage.zarr_store import open_store
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from stagewise import run_stages
+from workflows import snakemake, started
 
 __all__ = ["EDITS", "State", "differences", "fresh"]
 
@@ -131,23 +134,17 @@ class State:
     def first(cls, random: Random) -> State:
         """The run before any edit: three shards or more, and classes in an order that is not that of their names."""
         order = [f"c{number}" for number in range(CLASSES)]
-        state = cls(
-            {
-                "run": Path(RESULTS).name,
-                "dataset": {"source": "tables", "content_digest": True},
-                "model": {
-                    "name": "network.py:network",
-                    "weights": "weights.pth",
-                    "transform": "transform.py:transform",
-                },
-                "extract": {"images_per_shard": 64, "workers": 0, "device": "cpu", "max_reject_fraction": 0.5},
-                "store": {"rows_per_chunk": 16},
-                "similarity": {"methods": ["welch"], "layer_groups": {"early": ["*1"], "late": ["*[23]"]}},
-                "neighbors": {"k": 3},
-                "report": {"classes": ["c1"]},
-            },
-            order,
-        )
+        config = {
+            "run": Path(RESULTS).name,
+            "dataset": {"source": "tables", "content_digest": True},
+            "model": {"name": "network.py:network", "weights": "weights.pth", "transform": "transform.py:transform"},
+            "extract": {"images_per_shard": 64, "workers": 0, "device": "cpu", "max_reject_fraction": 0.5},
+            "store": {"rows_per_chunk": 16},
+            "similarity": {"methods": ["welch"], "layer_groups": {"early": ["*1"], "late": ["*[23]"]}},
+            "neighbors": {"k": 3},
+            "report": {"classes": ["c1"]},
+        }
+        state = cls(load(config), order)
         for class_id in order:
             for _ in range(0 if class_id == order[EMPTY] else random.randint(2, 4)):
                 state.add(class_id, random)
@@ -238,9 +235,8 @@ def setting(key: str, *values: Any) -> Edit:
 
     def edit(state: State, random: Random) -> str:
         section, name = key.split(".")
-        keys = state.config.setdefault(section, {})
-        value = random.choice([value for value in values if value != keys.get(name)])
-        keys[name] = deepcopy(value)
+        value = random.choice([value for value in values if value != state.config[section][name]])
+        state.config[section][name] = deepcopy(value)
         return f"{key}: {value}"
 
     return edit
@@ -365,6 +361,11 @@ EDITS: dict[str, Edit] = {
 }
 
 
+# Forked where all that a run needs is imported already.
+_FORKED = get_context("forkserver")
+_FORKED.set_forkserver_preload(["snakemake.cli", "stagewise"])
+
+
 def fresh(state: State, folder: Path) -> None:
     """Make the run in a new folder, without Snakemake."""
     folder.mkdir()
@@ -474,14 +475,14 @@ def fuzz(edits: int, seed: int, folder: Path) -> list[Result]:
     kinds: list[str] = []
     while len(kinds) < edits:
         kinds += random.sample(sorted(EDITS), min(edits - len(kinds), len(EDITS)))
-    kills = {number: random.randint(1, 8) for number in random.sample(range(1, edits + 1), edits // 5)}
+    kills = {number: random.randint(1, 8) for number in random.sample(range(1, edits + 1), edits // 6)}
     compared = 0
     for number in range(edits + 1):
         began = time.monotonic()
         what = EDITS[kinds[number - 1]](state, random) if number else "none"
         print(f"{number:3}  {what}", flush=True)
         expected = folder / "fresh"
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, _FORKED) as pool:
             making = pool.submit(fresh, state, expected)
             how = step(state, run, kills.get(number))
             making.result()
@@ -513,7 +514,7 @@ def main() -> None:
     try:
         results = fuzz(arguments.edits, seed, folder)
     except BaseException:
-        again = f"PYTHONPATH=tests python {sys.argv[0]} --edits {arguments.edits} --seed {seed}"
+        again = f"python {sys.argv[0]} --edits {arguments.edits} --seed {seed}"
         print(f"Both runs are kept in {folder}. Again: {again}", file=sys.stderr)
         raise
     shutil.rmtree(folder)
