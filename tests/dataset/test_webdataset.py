@@ -133,6 +133,15 @@ def test_shards_of_several_splits_are_taken_together_on_purpose_only(tmp_path):
     assert len(contents(open_source(tmp_path / "set-{train,validation}-*.tar"))) == 3
 
 
+def test_splits_in_folders_are_taken_together_on_purpose_only(tmp_path):
+    for split in ("train", "val"):
+        shard(tmp_path / split / "0.tar", *labelled(split, "a"))
+    for source in ("*/*.tar", "*"):
+        with pytest.raises(LabelsimError, match=r"dataset\.source: .*more than one split"):
+            open_source(tmp_path / source, "webdataset").list()
+    assert len(contents(open_source(tmp_path / "{train,val}/*.tar"))) == 2
+
+
 def test_a_class_may_be_called_as_a_split_is(tmp_path):
     vehicles = {name: shard(tmp_path / f"{name}.tar", *labelled("1", name)) for name in ("train", "bus", "car")}
     assert list(contents(open_source(tmp_path))) == [f"{name}/1.jpg" for name in sorted(vehicles)]

@@ -13,6 +13,7 @@ from labelsim.dataset.sources.entries import is_image, states
 from labelsim.dataset.sources.labels import image_labels, label_file
 from labelsim.dataset.sources.progress import Progress
 from labelsim.dataset.sources.samples import FOUND, sample_table
+from labelsim.dataset.sources.split_files import split_by_folder
 from labelsim.dataset.sources.tar_members import Member, opened, read_member, tar_members
 from labelsim.errors import LabelsimError
 
@@ -54,13 +55,15 @@ class ArchiveSource(Source):
         Raises
         ------
         LabelsimError
-            If the archive, or one in it, is not there, unreadable or damaged, if an image has no label, or if two
-            images of a class have the same file name.
+            If the archive, or one in it, is not there, unreadable or damaged, if the class archives are of several
+            splits by the folders they are in, if an image has no label, or if two images of a class have the same file
+            name.
         """
         path = self._archive()
         skipped: Counter[str] = Counter()
         progress = Progress("class archives")
         classes: set[str] = set()
+        splits: dict[str, PurePosixPath] = {}
         tables = [FOUND.empty_table()]
         images: list[Member] = []
         with opened(path) as file:
@@ -75,9 +78,17 @@ class ArchiveSource(Source):
                     found.append(image)
                     progress.image()
                 classes.add(name.stem)
+                if split := split_by_folder(name):
+                    splits.setdefault(split[0], name)
                 skipped[EMPTY] += not found
                 tables.append(_found(path, [name.stem] * len(found), found))
                 progress.part()
+        if len(splits) > 1:
+            some = ", ".join(map(str, splits.values()))
+            raise LabelsimError(
+                f"dataset.source: {path} holds the class archives of more than one split: {some} and so on. Unpack it, "
+                "and pack those of one split together."
+            )
         if classes:
             skipped[BESIDE] += len(images)
         else:
