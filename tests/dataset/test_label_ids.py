@@ -174,7 +174,15 @@ def test_the_same_labels_mean_the_same_in_every_form(tmp_path, labels):
                 info = tarfile.TarInfo(member)
                 info.size = len(content)
                 shard.addfile(info, io.BytesIO(content))
-    for file in ("texts.parquet", "names.parquet", "shard.tar"):
+    for number, name in enumerate(names):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "1.jpg").write_bytes(b"%d" % number)
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            archive.add(tmp_path / "folders" / name / "1.jpg", "1.jpg")
+    with tarfile.open(tmp_path / "archives.tar", "w") as archive:
+        for name in names:
+            archive.add(tmp_path / f"{name}.tar", f"{name}.tar")
+    for file in ("texts.parquet", "names.parquet", "shard.tar", "folders", "archives.tar"):
         source = open_source(tmp_path / file, labels=labels)
         listing = source.list()
         found = {source.read(row): row["class_id"] for row in listing.samples.to_pylist()}

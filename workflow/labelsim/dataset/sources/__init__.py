@@ -101,7 +101,7 @@ def open_source(
     format : str
         `auto` (found by looking at what is there) or one of `FORMATS`.
     labels : str
-        The configuration's `dataset.labels`, for formats that do not give a class its id by themselves.
+        The configuration's `dataset.labels`.
     columns : mapping of str to str, optional
         The configuration's `dataset.columns`, for Parquet tables.
 
@@ -115,7 +115,7 @@ def open_source(
     if format == "folder":
         from labelsim.dataset.sources.folder import FolderSource
 
-        return FolderSource(path)
+        return FolderSource(path, labels)
     if format == "flat":
         from labelsim.dataset.sources.flat import FlatSource
 
