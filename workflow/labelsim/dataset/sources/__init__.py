@@ -73,19 +73,19 @@ class Source(Protocol):
         """Return a digest, cheap to take, that changes when images were added or removed."""
 
 
-def format_of(path: str | Path, format: str) -> str:
+def format_of(path: str | Path, format: str, labels: str = "auto") -> str:
     """The format of the images at a path: the given one, or for `auto` the one that is found there.
 
     Raises
     ------
     LabelsimError
-        If it cannot be found out.
+        If it cannot be found out, or may be one or another.
     """
     if format != "auto":
         return format
     from labelsim.dataset.sources.detection import detect  # imports the formats, which import this module
 
-    return detect(path)
+    return detect(path, labels)
 
 
 def open_source(
@@ -110,7 +110,7 @@ def open_source(
     LabelsimError
         If the format is not supported, or cannot be found out.
     """
-    format = format_of(path, format)
+    format = format_of(path, format, labels)
     # imported here because the formats import this module
     if format == "folder":
         from labelsim.dataset.sources.folder import FolderSource

@@ -15,11 +15,12 @@ from pyarrow import csv, parquet
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["DEVKIT", "KAGGLE", "image_labels", "label_file"]
+__all__ = ["DEVKIT", "KAGGLE", "has_labels", "image_labels", "label_file"]
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 KAGGLE = "LOC_val_solution.csv"
 
+_WORDS = ("as-is", "imagenet-1k")  # for labels that stand beside the images
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})")
 _VALIDATION_IMAGES = 50_000
 _LISTED = 3  # images that an error message names
@@ -77,6 +78,13 @@ def image_labels(names: Sequence[str], labels: str, near: Path) -> dict[str, str
     return {name: found[name] for name in names}
 
 
+def has_labels(names: Sequence[str], labels: str, near: Path) -> bool:
+    """Whether `image_labels` would know where to look; it may still find that labels are missing."""
+    if labels in _WORDS:
+        return False
+    return label_file(labels, near) is not None or bool(_known(names))
+
+
 def label_file(labels: str, near: Path) -> Path | None:
     """Find the file that labels come from.
 
@@ -96,7 +104,7 @@ def label_file(labels: str, near: Path) -> Path | None:
     LabelsimError
         If `labels` is a word that is for images whose labels stand beside them.
     """
-    if labels in ("as-is", "imagenet-1k"):
+    if labels in _WORDS:
         raise LabelsimError(
             f"dataset.labels: {labels!r} says what the labels in a dataset mean, but these images have no labels "
             f"beside them. {_KINDS}: name it, or leave it to auto."
