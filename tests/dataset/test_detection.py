@@ -2,9 +2,11 @@ import io
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from labelsim.dataset.detection import detect
+from pyarrow import parquet
 
+from labelsim.dataset.detection import detect
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 
@@ -133,6 +135,95 @@ def test_tars(tmp_path):
     assert detect(tar(tmp_path / "b.tar", "1.JPEG", "2.JPEG")) == "ilsvrc-tar"
     assert detect(tar(tmp_path / "c.tar", "n01440764.tar", "n09193705.tar")) == "ilsvrc-tar"
     assert detect(str(tmp_path / "{a,b}.tar")) == "webdataset"
+
+
+@pytest.mark.parametrize(
+    ("format", "names"),
+    [
+        ("webdataset", ["1.jpg", "1.seg.png", "1.cls"]),  # pictures first
+        ("webdataset", ["1.jpg", "2.jpg", "2.json"]),  # whose error names the image without a label
+        ("webdataset", ["README.md", "1.jpg", "1.txt"]),
+        ("webdataset", ["1.txt", "1.cls"]),
+        ("ilsvrc-tar", ["README", "n01440764.tar", "n09193705.tar"]),
+        ("ilsvrc-tar", ["a.json", "n01440764.tar"]),
+        ("ilsvrc-tar", ["README", "1.JPEG", "2.JPEG"]),
+        ("ilsvrc-tar", ["1.JPEG", "2.JPEG", "1.xml", "2.xml"]),  # not beside the images
+        ("ilsvrc-tar", ["1.jpg", "1.png"]),
+    ],
+)
+def test_a_tar_is_known_by_what_lies_together(tmp_path, format, names):
+    assert detect(tar(tmp_path / "a.tar", *names)) == format
+
+
+def image_table(path: Path) -> Path:
+    parquet.write_table(pa.table({"image": [{"bytes": b"x", "path": "1.png"}], "label": [0]}), path)
+    return path
+
+
+def label_table(path: Path) -> Path:
+    parquet.write_table(pa.table({"image": ["1.JPEG"], "class_id": ["cat"]}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "formats"),
+    [
+        (["assets/logo.png", "data/train-00000-of-00001.parquet"], "auto", "folder or parquet"),
+        (["docs/img/logo.png", "README.md", "train.parquet"], "auto", "folder or parquet"),
+        (["thumbs/1.JPEG", "1.JPEG", "LOC_val_solution.csv"], "auto", "folder or flat"),
+        (["thumbs/1.JPEG", "ILSVRC2012_val_00000001.JPEG"], "auto", "folder or flat"),
+        (["thumbs/1.JPEG", "1.JPEG"], "labels.csv", "folder or flat"),
+        (["assets/logo.png", "shard.tar"], "auto", "folder or webdataset"),
+        (["1.JPEG", "data/train.parquet", "0.tar"], "labels.csv", "parquet or webdataset or flat"),
+    ],
+)
+def test_two_readings_are_an_error_that_asks_for_the_format(make, names, labels, formats):
+    folder = make(*names)
+    for table in folder.rglob("*.parquet"):
+        image_table(table)
+    for shard in folder.rglob("*.tar"):
+        tar(shard, "1.jpg", "1.cls")
+    with pytest.raises(LabelsimError, match=rf"dataset\.source: .*dataset\.format to {formats}\.") as error:
+        open_source(folder, labels=labels)
+    assert any(name in str(error.value) for name in names)
+
+
+@pytest.mark.parametrize("format", ["parquet", "folder"])
+def test_the_format_that_was_asked_for_is_taken(make, format):
+    folder = make("assets/logo.png", "data/train.parquet")
+    image_table(folder / "data/train.parquet")
+    assert len(open_source(folder, format).list().samples) == (1 if format == "parquet" else 2)
+
+
+def test_what_beside_the_images_is_no_dataset(make):
+    """A table of labels, an archive of the images or of one class, and images without labels."""
+    folder = make("cat/1.png", "dog/1.png", "cover.png")
+    label_table(folder / "labels.parquet")
+    tar(folder / "all.tar", "cat/1.png", "dog/1.png")
+    tar(folder / "cat.tar", "1.png")
+    assert detect(folder) == "folder"
+    assert detect(make("flat/1.JPEG") / "flat", str(label_table(folder / "flat/labels.parquet"))) == "flat"
+
+
+def test_what_img2dataset_writes(make):
+    folder = make("00000_stats.json", "00001_stats.json")
+    for shard in ("00000", "00001"):
+        tar(folder / f"{shard}.tar", *(f"{shard}000{i}.{kind}" for i in range(3) for kind in ("jpg", "json", "txt")))
+        parquet.write_table(pa.table({"url": ["https://example.org/1.jpg"], "key": ["0"]}), folder / f"{shard}.parquet")
+    assert detect(folder) == detect(folder / "00000.tar") == "webdataset"
+
+
+@pytest.mark.parametrize(
+    "names", [["train/cat/1.png", "val/cat/1.png"], ["Training/1.png", "Testing/1.png", "x/1.png"]]
+)
+def test_folders_of_several_splits_are_no_classes(make, names):
+    with pytest.raises(LabelsimError, match=r"dataset\.source: .*split.*dataset\.format: folder"):
+        detect(make(*names))
+    assert open_source(make(*names), "folder").list().classes == sorted({name.split("/")[0] for name in names})
+
+
+def test_classes_that_are_called_as_a_split_is(make):
+    assert detect(make("train/1.png", "bus/1.png", "test tube/1.png")) == "folder"
 
 
 def test_a_file_of_another_kind_is_an_error(make):

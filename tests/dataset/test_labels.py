@@ -3,6 +3,7 @@ import io
 import logging
 import tarfile
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -243,3 +244,13 @@ def test_a_damaged_table_of_classes_in_a_development_kit(tmp_path):
             archive.addfile(member, io.BytesIO(b"1\n" * 150))
     with pytest.raises(LabelsimError, match=r"its data/meta\.mat cannot be read"):
         image_labels(VALIDATION, str(path), tmp_path)
+
+
+def test_accents_of_one_character_or_two_are_the_same(tmp_path, write):
+    composed, taken_apart = (normalize(form, "café.JPEG") for form in ("NFC", "NFD"))
+    for name, label in ((composed, taken_apart), (taken_apart, composed)):
+        file = write("labels.csv", f"image,class_id\n{label},a\n")
+        assert image_labels([name], str(file), tmp_path) == {name: "a"}
+    file = write("labels.csv", f"image,class_id\n{composed},a\n{taken_apart},b\n")
+    both = {taken_apart: "b", composed: "a"}
+    assert image_labels(list(both), str(file), tmp_path) == both

@@ -3,6 +3,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets.folder import pil_loader
 
@@ -29,6 +31,20 @@ def exif_rotated() -> bytes:
     return encode(RGB, "JPEG", exif=exif)
 
 
+def tall_samples() -> bytes:
+    """A JPEG whose colours are sampled 4:4:1, a valid one: as in 4:2:0, a unit has four blocks of Y, one of Cb and Cr.
+
+    So 24 units of 16 x 16 pixels, four rows of six, are as many of 8 x 32.
+    """
+    pixels = np.random.default_rng(2).integers(0, 256, (64, 96, 3), np.uint8)
+    data = bytearray(encode(Image.fromarray(pixels), "JPEG", subsampling="4:2:0"))
+    frame = data.index(b"\xff\xc0") + 5  # height, width, number of components, and of each id, sampling, table
+    data[frame : frame + 4] = (128).to_bytes(2) + (48).to_bytes(2)
+    assert data[frame + 6] == 0x22
+    data[frame + 6] = 0x14
+    return bytes(data)
+
+
 def odd_exif() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 1
@@ -39,6 +55,7 @@ def odd_exif() -> bytes:
 READABLE = {
     "rgb.JPEG": encode(RGB, "JPEG"),
     "progressive.jpg": encode(RGB, "JPEG", progressive=True),
+    "4-4-1.JPEG": tall_samples(),
     "cmyk.JPEG": encode(RGB.convert("CMYK"), "JPEG"),
     "grey.JPEG": encode(GREY, "JPEG"),
     "grey.png": encode(GREY, "PNG"),
@@ -57,6 +74,8 @@ READABLE = {
     "ycbcr.tif": encode(RGB.convert("YCbCr"), "TIFF"),
     "cmyk.tif": encode(RGB.convert("CMYK"), "TIFF"),
     "lossless.webp": encode(RGB, "WEBP", lossless=True),
+    "32 bits.tif": encode(Image.fromarray(PIXELS[..., 0].astype(np.int32)), "TIFF"),
+    "16 bits.tif": encode(Image.fromarray(PIXELS[..., 0].astype(np.uint16)), "TIFF"),
     "animated.gif": encode(RGB, "GIF", save_all=True, append_images=[RGB.rotate(180), RGB.rotate(90)]),
     "animated.webp": encode(RGB, "WEBP", save_all=True, append_images=[RGB.rotate(180)]),
     "animated.png": encode(RGB, "PNG", save_all=True, append_images=[RGB.rotate(180)]),
@@ -169,6 +188,25 @@ def test_every_damage_is_rejected_or_decoded(name):
         outcomes.add(outcome(bytes(damaged)))
     assert "(9, 13, 3)" in outcomes
     assert not any("0x" in text or "\n" in text for text in outcomes)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["rgb.JPEG", "progressive.jpg", "grey.JPEG", "cmyk.JPEG", "4-4-1.JPEG"]),
+    st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=4),
+)
+def test_every_damaged_header_is_rejected_or_decoded(name, damages):
+    data = bytearray(READABLE[name])
+    for position, value in damages:
+        data[position % len(data)] = value
+    outcome(bytes(data))
+
+
+@pytest.mark.parametrize("sampling", range(256))
+def test_every_sampling_is_rejected_or_decoded(sampling):
+    data = bytearray(READABLE["rgb.JPEG"])
+    data[data.index(b"\xff\xc0") + 11] = sampling  # of Y, horizontal and vertical
+    outcome(bytes(data))
 
 
 def test_decompression_bomb(monkeypatch):

@@ -354,6 +354,25 @@ def test_an_image_that_was_out_of_reach_is_tried_again(job, config, tmp_path):
     assert files(job.store) == files(whole.store)
 
 
+def test_a_mended_image_of_the_same_size_is_tried_again(job, config, tmp_path):
+    whole = moved(job, tmp_path / "whole")
+    whole.run(config)
+    first, second = list((tmp_path / "images" / "owl").iterdir())[:2]
+    sound = first.read_bytes(), second.read_bytes()
+    for path, data in zip((first, second), sound, strict=True):
+        path.write_bytes(bytes(len(data)))
+    assert job.run(config)["images_rejected"] == len(toy.REJECTS) + 2
+    # what is as bad as it was is not computed again
+    assert job.run(config)["images_resumed"] == 170
+    for path, data, rejected in zip((first, second), sound, (1, 0), strict=True):
+        path.write_bytes(data)
+        stats = job.run(config)
+        assert stats["images_rejected"] == len(toy.REJECTS) + rejected
+        assert stats["images_resumed"] == 170 - 4  # one chunk
+    assert files(job.store) == files(whole.store)
+    assert job.rejects.read_bytes() == whole.rejects.read_bytes()
+
+
 def test_images_are_read_in_the_format_in_which_they_were_listed(tmp_path, monkeypatch, config, prepared):
     toy.write_network(tmp_path / "network.py")
     toy.write_images(tmp_path / "folders", rejects=False)

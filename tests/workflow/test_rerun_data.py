@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import small
 from forms import archive
 from pyarrow import parquet
 from small import each, since
+from workflows import snakemake
 
 SCAN = ["scan", "shard"]
 FIRST, SECOND = ["ant", "bee"], ["cat", "dog", "eel"]  # classes of the two shards
@@ -100,6 +102,21 @@ def test_an_image_replaced_goes_unseen_without_digests(rerun, images):
     assert jobs == sorted([*SCAN, *each(rerun.shards(), "extract", "moments"), *since("merge")])
     write_image(images / "ant" / "0.bmp")
     assert rerun.jobs("--forcerun", "scan") == SCAN
+
+
+def test_an_image_mended_as_the_message_says(rerun, images):
+    rerun.configure("dataset.content_digest", False)
+    image = images / "ant" / "0.bmp"
+    sound = image.read_bytes()
+    image.write_bytes(bytes(len(sound)))
+    outcome = snakemake(rerun.folder)
+    assert outcome.code == 1
+    (advice,) = re.findall(r"run with (--forcerun [a-z ]+),", outcome.output)
+    image.write_bytes(sound)
+    shards = rerun.shards()
+    assert rerun.jobs(*advice.split()) == sorted([*SCAN, *each(shards, "extract", "moments"), *since("merge")])
+    for shard in shards:
+        assert len(parquet.read_table(rerun.folder / f"results/small/features/{shard}.rejects.parquet")) == 0
 
 
 def test_a_class_added(rerun, images):

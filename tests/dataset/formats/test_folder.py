@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from labelsim.dataset.classes import imagenet_names
 from labelsim.dataset.formats.base import Listing, digest
 from labelsim.dataset.samples import SAMPLES
 from labelsim.dataset.sources import open_source
@@ -259,3 +260,49 @@ def test_unsupported_format_names_what_is_supported(tmp_path):
 def test_digest_is_blake2b_of_16_bytes():
     # known answer, from `printf abc | b2sum -l 128`
     assert digest(b"abc") == "cf4ab791c62b8d2b2109c90275287816"
+
+
+def test_folders_that_are_numbers_of_imagenets_classes(tmp_path):
+    """Folder 10 comes before folder 2, and its class after."""
+    for number in (0, 2, 10, 999):
+        write(tmp_path / f"{number}" / "1.png", str(number).encode())
+    wnids = list(imagenet_names())
+    source = open_source(tmp_path, labels="imagenet-1k")
+    listing = source.list()
+    assert listing.classes == [wnids[number] for number in (0, 2, 10, 999)]
+    assert ids(listing) == [f"{wnid}/1.png" for wnid in listing.classes]
+    assert listing.samples["path"].to_pylist() == ["0/1.png", "2/1.png", "10/1.png", "999/1.png"]
+    assert listing.samples["class_index"].to_pylist() == [0, 1, 2, 3]
+    assert [source.read(row) for row in listing.samples.to_pylist()] == [b"0", b"2", b"10", b"999"]
+    for labels in ("auto", "as-is"):  # torchvision's order
+        assert open_source(tmp_path, labels=labels).list().classes == ["0", "10", "2", "999"]
+
+
+def test_a_thousand_folders_that_are_numbers_are_as_they_are(tmp_path):
+    for number in range(1000):
+        (tmp_path / f"{number}").mkdir()
+    assert open_source(tmp_path).list().classes == sorted(map(str, range(1000)))
+
+
+def test_labels_of_folders_from_a_file(tmp_path):
+    for name in ("images/Hund/1.png", "images/Katze/x/1.png", "images/Katze/2.png", "images/Welpe/3.png"):
+        write(tmp_path / name)
+    (tmp_path / "images/Wolf").mkdir()
+    file = write(tmp_path / "labels.csv", b"label,class_id\nHund,dog\nKatze,cat\nWelpe,dog\nWolf,wolf\nAffe,ape\n")
+    listing = open_source(tmp_path / "images", labels=str(file)).list()
+    assert listing.classes == ["cat", "dog", "wolf"]
+    assert ids(listing) == ["cat/2.png", "cat/x/1.png", "dog/1.png", "dog/3.png"]
+    assert listing.samples["path"].to_pylist() == ["Katze/2.png", "Katze/x/1.png", "Hund/1.png", "Welpe/3.png"]
+    write(tmp_path / "images/Welpe/1.png")
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*'dog/1\.png': Hund/1\.png and Welpe/1\.png"):
+        open_source(tmp_path / "images", labels=str(file)).list()
+
+
+@pytest.mark.parametrize("text", [None, "label,class_id\ncat,a\n", "image,class_id\n1.png,a\n"])
+def test_labels_that_do_not_fit_the_folders_are_an_error(tmp_path, text):
+    write(tmp_path / "images/cat/1.png")
+    write(tmp_path / "images/dog/1.png")
+    if text is not None:
+        (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*labels\.csv"):
+        open_source(tmp_path / "images", labels=str(tmp_path / "labels.csv")).list()

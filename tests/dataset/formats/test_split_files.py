@@ -45,6 +45,29 @@ def test_several_splits_are_an_error_that_names_both_ways_out(make, files, one):
         assert names(braces) == sorted(files)
 
 
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        (["train/0000", "validation/0000"], "*/*.parquet"),
+        (["train/data-00000-of-00001", "validation/data-00000-of-00001"], "*"),  # by their names they are one
+        (["d/train2017/0", "d/train2017/1", "d/val2017/0"], "*/*/*.parquet"),
+        (["set-train/a/0", "set-test/a/0"], "*/a/*.parquet"),
+    ],
+)
+def test_splits_are_told_by_folders(make, files, source):
+    folder = make(*files)
+    with pytest.raises(LabelsimError, match=r"dataset\.source: .* more than one split") as error:
+        split_files(folder / source)
+    pattern, braces = re.findall(rf"{folder}/[^ ;]*\.parquet[^ ;]*", str(error.value))[-2:]
+    assert 0 < len(names(pattern)) < len(files)
+    assert names(braces) == [Path(file).name for file in sorted(files)]
+
+
+def test_what_lies_above_all_files_tells_no_split(make):
+    folder = make("train/a/test-0", "train/b/test-1", "val/c/0")
+    assert names(folder / "train/*/*.parquet") == ["test-0", "test-1"]
+
+
 @pytest.mark.parametrize("files", [files for files, _ in SPLITS])
 def test_several_splits_may_be_named_with_braces(make, files):
     folder = make(*files)

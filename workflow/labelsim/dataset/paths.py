@@ -1,7 +1,7 @@
 """Sources that are several files: patterns as shells have them."""
 
 import os
-from glob import glob, has_magic
+from glob import escape, glob, has_magic
 from itertools import takewhile
 from pathlib import Path
 
@@ -25,7 +25,8 @@ def expand(source: str | Path) -> list[Path]:
     ----------
     source : path
         A path; or a pattern with braces, ``{0000..0063}`` or ``{a,b}``, of which every expansion must exist, with
-        wildcards, ``*``, ``?`` and ``[ab]``, or with both.
+        wildcards, ``*``, ``?`` and ``[ab]``, or with both. What is there by its very name is no pattern, be it all of
+        the source, the folders that it begins with, or what braces make of it: ``set [1]/*.tar``.
 
     Returns
     -------
@@ -35,7 +36,8 @@ def expand(source: str | Path) -> list[Path]:
     Raises
     ------
     LabelsimError
-        If a part of the pattern matches nothing, as a missing shard must not go unnoticed, or if a brace is not closed.
+        If a part of the pattern matches nothing, as a missing shard must not go unnoticed, if a brace has no partner,
+        or if braces make absolute and relative paths.
     """
     return sorted({file for files in parts(source).values() for file in files})
 
@@ -72,18 +74,38 @@ def root(source: str | Path) -> Path:
     """The folder below which all files of a source lie: of a pattern, by its text and not by what it matches today."""
     if not is_pattern(source):
         return Path(source) if Path(source).is_dir() else Path(source).parent
-    fixed = (takewhile(lambda name: not has_magic(name), Path(part).parent.parts) for part in _braces(source))
-    return Path(os.path.commonpath([Path(*names) for names in fixed]))
+    return Path(os.path.commonpath(list(map(_fixed, _braces(source)))))
+
+
+def _there(source: str | Path) -> tuple[Path, Path]:
+    """The folders that a path begins with and that are there by their very names, and the rest of it."""
+    above = Path(source).parents
+    folder = next((folder for folder in above if os.path.exists(folder)), above[-1])  # noqa: PTH110
+    return folder, Path(source).relative_to(folder)
+
+
+def _fixed(part: str) -> Path:
+    """The folders that a path begins with, up to the first name that is a pattern."""
+    folder, rest = _there(part)
+    return folder.joinpath(*takewhile(lambda name: not has_magic(name), rest.parent.parts))
 
 
 def _braces(source: str | Path) -> list[str]:
+    folder, rest = _there(source)
     try:
-        return list(braceexpand(str(source), escape=False))
+        found = [str(folder / one) for one in braceexpand(str(rest), escape=False)]
     except ValueError:
         raise LabelsimError(f"dataset.source: a brace of {str(source)!r} has no partner") from None
+    if len({os.path.isabs(part) for part in found}) > 1:  # noqa: PTH117
+        raise LabelsimError(
+            f"dataset.source: {str(source)!r} mixes absolute and relative paths; give those of one kind"
+        )
+    return found
 
 
 def _matches(part: str) -> list[str]:
-    if has_magic(part):
-        return glob(part)  # noqa: PTH207  Path.glob takes no absolute pattern
-    return [part] if os.path.exists(part) else []  # noqa: PTH110
+    if os.path.exists(part):  # noqa: PTH110
+        return [part]
+    folder, rest = _there(part)
+    # Path.glob would find hidden files
+    return glob(str(Path(escape(str(folder))) / rest)) if has_magic(str(rest)) else []  # noqa: PTH207

@@ -20,8 +20,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode an image file, whatever its format, to RGB.
 
     The pixels are those of torchvision's default loader: Pillow's conversion to RGB of the first frame, not
-    rotated as EXIF may ask. One exception: where Pillow would turn every value of a 16-bit greyscale image
-    above 255 to white, the values are scaled to 8 bits (value // 257).
+    rotated as EXIF may ask. One exception: where a greyscale image of 16 or 32 bits has values above 255, all
+    of which Pillow would turn to white, its values are scaled to 8 bits (value // 257).
 
     Parameters
     ----------
@@ -51,7 +51,9 @@ def _jpeg(data: bytes) -> NDArray[np.uint8] | None:
         if colorspace not in ("YCbCr", "Gray") or height * width > (Image.MAX_IMAGE_PIXELS or 0):
             return None
         return simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError:  # no JPEG, or one that libjpeg has something to say of
+    except MemoryError:
+        raise
+    except Exception:  # no JPEG, or one that libjpeg has something to say of, or (KeyError) of a rare sampling
         return None
 
 
@@ -88,8 +90,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit greyscale, which Pillow holds in the modes I;16, I;16B and I, to 8 bits."""
+    """Turn 16-bit greyscale, which Pillow holds in the modes I;16, I;16B and I, to 8 bits, if it is not in effect."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(f"integer pixels (mode {image.mode}) beyond 16 bits have no settled range")
-    return Image.fromarray((values // 257).astype(np.uint8))
+    return Image.fromarray((values // 257 if values.max() > 255 else values).astype(np.uint8))

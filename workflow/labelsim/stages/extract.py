@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
-from labelsim.images.loader import CHANGED, UNREADABLE, Images, batches
+from labelsim.images.loader import Images, batches
 from labelsim.images.transform import split
 from labelsim.methods import VARIABLES
 from labelsim.network.device import claimed
@@ -118,7 +118,10 @@ def extract(
             sort_keys=True,
         )
         writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
-        done = {note["chunk"]: note for note in writer.kept if not _may_do_better(note["rejects"])}
+        dataset = config["dataset"]
+        source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
+        images = Images(source, rows, halves.image, model.input_shape, halves.dtype)
+        done = {note["chunk"]: note for note in writer.kept if not _may_do_better(note["rejects"], images)}
         chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
         figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
         logger.info(
@@ -128,9 +131,6 @@ def extract(
             device,
             f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
         )
-        dataset = config["dataset"]
-        source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
-        images = Images(source, rows, halves.image, model.input_shape, halves.dtype)
         pending = {index: span for index, span in chunks.items() if index not in done}
         figures.starting = time.perf_counter() - started
         made = versions(device)
@@ -159,9 +159,9 @@ def _distinct(versions: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [dict(entries) for entries in sorted({tuple(sorted(found.items())) for found in versions})]
 
 
-def _may_do_better(rejects: Sequence[Sequence[Any]]) -> bool:
-    """Whether an image of a chunk was rejected for what may be mended by now: it lay out of reach, or was replaced."""
-    return any(reason.startswith((UNREADABLE, CHANGED)) for _, reason in rejects)
+def _may_do_better(rejects: Sequence[Sequence[Any]], images: Images) -> bool:
+    """Whether an image of a chunk that was rejected is not, or not for that reason, now: it may have been mended."""
+    return any(images[row][1] != reason for row, reason in rejects)
 
 
 def _run(

@@ -40,7 +40,7 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     LabelsimError
         If there are no images, or the source cannot be read.
     """
-    format = format_of(dataset["source"], dataset["format"])
+    format = format_of(dataset["source"], dataset["format"], dataset["labels"])
     source = open_source(dataset["source"], format, dataset["labels"], dataset["columns"])
     logger.info("Listing the images of %s (%s)", dataset["source"], format)
     listing = source.list()

@@ -4,6 +4,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from labelsim.dataset.formats.base import Listing, Source
 from labelsim.dataset.formats.entries import SPECIAL, entries, is_broken, is_folder, is_image, left_out, times
 from labelsim.dataset.formats.progress import Progress
+from labelsim.dataset.label_ids import class_ids_of_folders
 from labelsim.dataset.samples import SAMPLES
 from labelsim.errors import LabelsimError
 
@@ -27,18 +29,21 @@ class FolderSource(Source):
     """A folder of class folders.
 
     A class is a folder, or a link to one, directly in `path` whose name does not start with a dot; its name
-    is the class_id. Every regular file in it is a sample, at any depth and whatever its name: whether it is
-    an image is seen when it is decoded. A sample's id is its POSIX path relative to `path`. Linked folders
-    are followed.
+    is the class_id, unless `labels` gives it another. Every regular file in it is a sample, at any depth and whatever
+    its name: whether it is an image is seen when it is decoded. A sample's id is the class_id and the POSIX path in the
+    class folder. Linked folders are followed.
 
     Parameters
     ----------
     path : path
         The folder that holds the class folders.
+    labels : str
+        The configuration's `dataset.labels`: see `labelsim.dataset.label_ids.class_ids_of_folders`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, labels: str = "auto") -> None:
         self.path = Path(path)
+        self.labels = labels
 
     def list(self) -> Listing:
         """List the classes and the samples.
@@ -52,16 +57,30 @@ class FolderSource(Source):
         Raises
         ------
         LabelsimError
-            If there are no class folders, or if a folder cannot be listed.
+            If there are no class folders, if a folder cannot be listed, if its name means no class, or if folders of
+            one class hold files of one name.
         """
         skipped: Counter[str] = Counter()
-        folders = self._class_folders(skipped)
-        classes = sorted(folders)
+        inside = self._class_folders(skipped)
+        folders: dict[str, list[str]] = {}
+        for folder, class_id in class_ids_of_folders(inside, self.labels).items():
+            folders.setdefault(class_id, []).append(folder)
+        classes = list(folders)
         progress = Progress("class folders", len(classes))
         tables = [SAMPLES.empty_table()]
         # in the order of the sample_ids, in which a-b/1.png comes before a/1.png
         for class_index, class_id in sorted(enumerate(classes), key=lambda class_: f"{class_[1]}/"):
-            found = sorted(_samples(self.path / class_id, class_id, folders[class_id], skipped))
+            found = sorted(
+                (f"{class_id}{path[len(folder) :]}", path, size)
+                for folder in folders[class_id]
+                for path, size in _samples(self.path / folder, folder, inside[folder], skipped)
+            )
+            if twice := next((pair for pair in pairwise(found) if pair[0][0] == pair[1][0]), None):
+                (sample_id, one, _), (_, other, _) = twice
+                raise LabelsimError(
+                    f"dataset.labels: two images would be the same sample {sample_id!r}: {one} and {other}. Give one "
+                    "of them another name, so that none is lost unnoticed."
+                )
             progress.part()
             progress.image(len(found))
             skipped[EMPTY] += not found
@@ -113,39 +132,38 @@ class FolderSource(Source):
 def _samples(
     folder: str | Path, prefix: str, inside: frozenset[tuple[int, int]], skipped: Counter[str]
 ) -> Iterator[tuple[str, int]]:
-    """Yield (sample_id, bytes) of the files in a folder and below it.
+    """Yield (path, bytes) of the files in a folder and below it.
 
     `inside` holds the identities of the folder and of those that it is in: to meet one again is a cycle.
     """
     for entry in entries(folder):
-        sample_id = f"{prefix}/{entry.name}"
+        path = f"{prefix}/{entry.name}"
         if reason := left_out(entry.name):
             skipped[reason] += 1
             continue
         try:
             status = entry.stat()
         except OSError:
-            yield sample_id, 0
+            yield path, 0
             continue
         if stat.S_ISREG(status.st_mode):
-            yield sample_id, status.st_size
+            yield path, status.st_size
         elif not stat.S_ISDIR(status.st_mode):
             skipped[SPECIAL] += 1
         elif (this := _identity(status)) in inside:
             skipped[CYCLE] += 1
         else:
-            yield from _samples(entry.path, sample_id, inside | {this}, skipped)
+            yield from _samples(entry.path, path, inside | {this}, skipped)
 
 
-def _table(class_index: int, class_id: str, found: list[tuple[str, int]]) -> pa.Table:
-    sample_id = pa.array([sample_id for sample_id, _ in found], pa.large_string())
+def _table(class_index: int, class_id: str, found: list[tuple[str, str, int]]) -> pa.Table:
     columns = [
-        sample_id,
+        pa.array([sample_id for sample_id, _, _ in found], pa.large_string()),
         pa.repeat(pa.scalar(class_index, pa.int32()), len(found)),
         pa.repeat(pa.scalar(class_id, pa.large_string()), len(found)),
-        sample_id,
+        pa.array([path for _, path, _ in found], pa.large_string()),
         pa.nulls(len(found), pa.int64()),
-        pa.array([size for _, size in found], pa.int64()),
+        pa.array([size for _, _, size in found], pa.int64()),
     ]
     return pa.table(columns, schema=SAMPLES)
 

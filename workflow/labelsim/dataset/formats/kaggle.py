@@ -36,7 +36,7 @@ class KaggleSource(Source):
     path : path
         The folder …/CLS-LOC/train or …/CLS-LOC/val; or CLS-LOC or a folder above, if only one of the two is there.
     labels : str
-        The configuration's `dataset.labels`, for validation images that are not in class folders.
+        The configuration's `dataset.labels`, which are those of images, or of class folders if there are some.
     """
 
     def __init__(self, path: str | Path, labels: str) -> None:
@@ -122,7 +122,7 @@ class KaggleSource(Source):
     def _split(self) -> FolderSource | FlatSource:
         found = [entry for entry in entries(self._folder) if not left_out(entry.name)]
         if _place(self._folder).name == "train" or not any(is_image(entry.name) for entry in found):
-            return FolderSource(self._folder)
+            return FolderSource(self._folder, self.labels)
         if any(is_folder(entry) and may_hold_images(entry) for entry in found):
             raise LabelsimError(
                 f"dataset.source: {self._folder} holds images and folders of images, so that some would be left out. "

@@ -28,7 +28,7 @@ from labelsim.dataset.samples import FOUND, joined, repeats, sample_table
 from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
 
-__all__ = ["ParquetSource"]
+__all__ = ["ParquetSource", "holds_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -282,10 +282,29 @@ def _layout(path: Path, columns: _Columns) -> _Layout:
     )
 
 
+def holds_images(path: Path) -> bool:
+    """Whether a file is a table with a column of images."""
+    try:
+        schema = parquet.read_schema(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return any(_is_binary(_data(field.type)) for field in schema)
+
+
+def _data(image: pa.DataType) -> pa.DataType | None:
+    """The type of the bytes in a column of images, if there are any."""
+    if not types.is_struct(image):
+        return image
+    return {field.name: field.type for field in image}.get("bytes")
+
+
+def _is_binary(data: pa.DataType | None) -> bool:
+    return data is not None and (types.is_binary(data) or types.is_large_binary(data) or types.is_binary_view(data))
+
+
 def _check_image_type(path: Path, column: str, image: pa.DataType) -> None:
-    parts = {field.name: field.type for field in image} if types.is_struct(image) else {"bytes": image}
-    data = parts.get("bytes")
-    if data is not None and (types.is_binary(data) or types.is_large_binary(data) or types.is_binary_view(data)):
+    data = _data(image)
+    if _is_binary(data):
         return
     if data is None or types.is_null(data) or types.is_string(data) or types.is_large_string(data):
         raise LabelsimError(_only_paths(path))

@@ -3,13 +3,13 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
 
 from labelsim.dataset.paths import parts
 from labelsim.errors import LabelsimError
 
-__all__ = ["check_split", "find", "split_files"]
+__all__ = ["check_split", "find", "split_by_folder", "split_files", "split_folders"]
 
 # Older tables of the hub have a hash behind the numbers.
 _NUMBERED = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
@@ -77,8 +77,9 @@ def split_files(source: str | Path) -> list[Path]:
 def check_split(source: str | Path, files: Sequence[Path]) -> None:
     """See that files are not of several splits.
 
-    Splits are told by names such as `train-00000-of-00002`, or by words such as `train` and `test` in them. A name
-    that says nothing of a split is that of no other split.
+    Splits are told by names such as `train-00000-of-00002`, or by words such as `train` and `test` in them; or by such
+    words in the names of the folders in which the files lie. A name that says nothing of a split is that of no other
+    split.
 
     Parameters
     ----------
@@ -90,23 +91,42 @@ def check_split(source: str | Path, files: Sequence[Path]) -> None:
     Raises
     ------
     LabelsimError
-        If their names are of more than one.
+        If their names, or those of their folders, are of more than one.
     """
-    splits: dict[str, list[Path]] = defaultdict(list)
-    patterns: dict[str, str] = {}
     root = Path(os.path.commonpath([file.parent for file in files]))
-    for file in files:
-        if named := _split(file):
-            split, pattern = named
-            splits[split].append(file)
-            patterns.setdefault(split, str(file.with_name(f"{pattern}{file.suffix}").relative_to(root)))
-    if len(splits) > 1:
-        counts = ", ".join(f"{split} ({len(members):,})" for split, members in splits.items())
-        one = patterns.get("train") or patterns[max(patterns)]
-        raise LabelsimError(
-            f"dataset.source: {source} holds the files of more than one split: {counts}. Name one of them, by a "
-            f"pattern such as {root / one}; or several, with braces: {root}/{{{','.join(patterns.values())}}}"
-        )
+    inside = [file.relative_to(root) for file in files]
+    for told in (_by_name, split_by_folder):
+        splits: dict[str, list[Path]] = defaultdict(list)
+        patterns: dict[str, str] = {}
+        for file in inside:
+            if named := told(file):
+                split, pattern = named
+                splits[split].append(file)
+                patterns.setdefault(split, str(file.with_name(f"{pattern}{file.suffix}")))
+        if len(splits) > 1:
+            counts = ", ".join(f"{split} ({len(members):,})" for split, members in splits.items())
+            one = patterns.get("train") or patterns[max(patterns)]
+            raise LabelsimError(
+                f"dataset.source: {source} holds the files of more than one split: {counts}. Name one of them, by a "
+                f"pattern such as {root / one}; or several, with braces: {root}/{{{','.join(patterns.values())}}}"
+            )
+
+
+def split_by_folder(file: PurePath) -> tuple[str, str] | None:
+    """Which split a file is of by the folders in its path, and the pattern of its files' names; None if none says."""
+    return next(((split, "*") for folder in file.parts[:-1] for split, _ in _splits_in(folder)), None)
+
+
+def split_folders(names: Iterable[str]) -> list[str]:
+    """The names that are a split's and nothing else, such as `train` and `val`; none if there are not several splits.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of folders that lie together.
+    """
+    found = {name: _WORDS[name.lower()] for name in names if name.lower() in _WORDS}
+    return sorted(found) if len(set(found.values())) > 1 else []
 
 
 def _found(source: str | Path) -> dict[str, list[Path]]:
@@ -136,12 +156,16 @@ def _tables(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
 
 
-def _split(file: Path) -> tuple[str, str] | None:
+def _by_name(file: Path) -> tuple[str, str] | None:
     """Which split a file is of, and the pattern of its files' names; None if its name does not say."""
     if numbered := _NUMBERED.fullmatch(file.stem):
         return numbered["split"], f"{numbered['split']}-*"
-    words = re.split(r"[^A-Za-z]+", file.stem)
-    return next(((_WORDS[word.lower()], f"*{word}*") for word in words if word.lower() in _WORDS), None)
+    return next(((split, f"*{word}*") for split, word in _splits_in(file.stem)), None)
+
+
+def _splits_in(name: str) -> list[tuple[str, str]]:
+    """The splits that words in a name stand for, and these words."""
+    return [(_WORDS[word.lower()], word) for word in re.split(r"[^A-Za-z]+", name) if word.lower() in _WORDS]
 
 
 def _check_complete(files: Sequence[Path]) -> None:

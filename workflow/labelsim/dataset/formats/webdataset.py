@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Source
-from labelsim.dataset.formats.entries import entries, states
+from labelsim.dataset.formats.entries import entries, is_image, states
 from labelsim.dataset.formats.progress import Progress
 from labelsim.dataset.formats.split_files import check_split
 from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
@@ -24,7 +24,7 @@ from labelsim.dataset.paths import parts, root
 from labelsim.dataset.samples import FOUND, joined, repeats, sample_table
 from labelsim.errors import LabelsimError
 
-__all__ = ["WebDatasetSource"]
+__all__ = ["WebDatasetSource", "holds_samples"]
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 BESIDE = "beside the shards"
@@ -158,6 +158,15 @@ class WebDatasetSource(Source):
                 progress.image()
         path = shard.relative_to(self._root).as_posix()
         return pa.table([numbers, names, [path] * len(names), offsets, sizes], schema=_LABELLED)
+
+
+def holds_samples(members: Iterable[Member]) -> bool:
+    """Whether an image in an archive has a file that is none beside it, under its own key."""
+    groups = (list(group) for _, group in groupby(_parts(members, Counter()), key=attrgetter("key")))
+    return any(
+        any(part.kind in IMAGES for part in group) and not all(is_image(part.member.name) for part in group)
+        for group in groups
+    )
 
 
 def _inside(path: Path) -> list[Path]:
