@@ -112,9 +112,7 @@ def _prepare(folder: Path, config: dict[str, Any]) -> dict[str, Path]:
     index = folder / "shards" / "index.json"
     shard(folder / "manifest.parquet", 1_000_000, "auto", index)
     (entry,) = json.loads(index.read_text())["shards"]
-    network(
-        config["model"], config["probe"], config["similarity"], identity("network", config), folder / "network.json"
-    )
+    network(config["model"], config["probe"], identity("network", config), folder / "network.json")
     return {"shard": index.parent / f"{entry['name']}.parquet", "network": folder / "network.json"}
 
 

@@ -96,7 +96,7 @@ def _run() -> tuple[Paths, list[str]]:
     manifest, index, made = Path(paths.manifest), Path(paths.index), Path(paths.network)
     scan(given["dataset"], manifest)
     shard(manifest, IMAGES_PER_SHARD, "auto", index)
-    network(given["model"], given["probe"], given["similarity"], identity("network", given), made)
+    network(given["model"], given["probe"], identity("network", given), made)
     shards = [entry["name"] for entry in read_document(index)["shards"]]
     for name in shards[:JOBS]:
         files = (paths.shard(name), made, paths.features(name), paths.rejects(name), paths.stats(name))

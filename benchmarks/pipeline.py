@@ -99,8 +99,7 @@ def network(given: dict[str, Any], paths: Paths) -> None:
     """Describe the network, as the stages after `shard` need it."""
     from labelsim.stages.network import network as describe
 
-    similarity = given["similarity"]
-    describe(given["model"], given["probe"], similarity, identity("network", given), Path(paths.network))
+    describe(given["model"], given["probe"], identity("network", given), Path(paths.network))
 
 
 def _scan(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:

@@ -19,8 +19,6 @@ rule scan:
 checkpoint shard:
     input:
         manifest=RUN.manifest,
-        # Held against the classes before anything is extracted; another network cuts no other shards.
-        network=ancient(RUN.network),
     output:
         index=RUN.index,
         class_ids=RUN.class_ids,

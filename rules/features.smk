@@ -14,8 +14,28 @@ checkpoint network:
         "../workflow/scripts/network.py"
 
 
+rule preflight:
+    input:
+        network=settled(RUN.network),
+        index=index,
+    output:
+        RUN.preflight,
+    log:
+        RUN.log("preflight"),
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        identity=lambda wildcards: identity("preflight", config),
+        code=code("preflight"),
+    script:
+        "../workflow/scripts/preflight.py"
+
+
 rule extract:
     input:
+        # Errors of the configuration come before the first image is read, but its checks are no part of the features.
+        preflight=lambda wildcards: index(wildcards) and ancient(RUN.preflight),
         # No rule's output: if it is gone, the checkpoint has to be asked for as well.
         shard=lambda wildcards: index(wildcards) and RUN.shard(wildcards.shard),
         network=settled(RUN.network),

@@ -29,7 +29,7 @@ def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Pat
     }
     scan(config["dataset"], path["manifest"])
     shard(path["manifest"], config["extract"]["images_per_shard"], config["dataset"]["class_names"], path["index"])
-    network(config["model"], config["probe"], config["similarity"], identity("network", config), path["network"])
+    network(config["model"], config["probe"], identity("network", config), path["network"])
     description = read_document(path["network"])
     write_document(path["network"], description | {"information": description["information"] | (weights or {})})
     names = [entry["name"] for entry in json.loads(path["index"].read_text(encoding="utf-8"))["shards"]]

@@ -56,8 +56,7 @@ def prepare(name: str, config: dict) -> Job:
     folder = Path(name)
     scan(config["dataset"], folder / "manifest.parquet")
     shard(folder / "manifest.parquet", 300, "auto", folder / "index.json")
-    similarity = config["similarity"] | {"layer_groups": {}}  # those of the toy network, which tests exchange
-    network(config["model"], config["probe"], similarity, "{}", folder / "network.json")
+    network(config["model"], config["probe"], "{}", folder / "network.json")
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     (entry,) = index["shards"]
     store = folder / f"{entry['name']}.zarr"

@@ -393,7 +393,7 @@ def test_images_are_read_in_the_format_in_which_they_were_listed(tmp_path, monke
 
 
 def test_a_network_that_was_edited_since_it_was_described_is_refused(job, config, tmp_path):
-    network(config["model"], config["probe"], {"methods": ["welch"], "layer_groups": {}}, sources(config), job.network)
+    network(config["model"], config["probe"], sources(config), job.network)
     path = tmp_path / "network.py"
     text = path.read_text(encoding="utf-8")
     path.write_text(text + "\nEDITED = True\n", encoding="utf-8")

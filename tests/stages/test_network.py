@@ -7,7 +7,6 @@ import timm
 import torch
 
 from labelsim.config import load
-from labelsim.errors import LabelsimError
 from labelsim.stages.network import network
 
 FACTORY = """
@@ -34,7 +33,7 @@ def described(tmp_path, monkeypatch):
 
     def describe(model, **sections):
         config = load({"run": "x", "dataset": {"source": "images"}, "model": model, **sections})
-        network(config["model"], config["probe"], config["similarity"], "{}", tmp_path / "network.json")
+        network(config["model"], config["probe"], "{}", tmp_path / "network.json")
         return json.loads((tmp_path / "network.json").read_text(encoding="utf-8"))
 
     return describe
@@ -52,42 +51,15 @@ def test_a_network_without_relu_is_probed_as_equation_2_has_it(described, caplog
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
-@pytest.mark.parametrize("name", ["vit_b_16", "timm:test_vit"])
-def test_a_vision_transformer_is_refused_for_welch_and_gap(described, tmp_path, name):
-    model = {"name": name, "weights": None}
-    with pytest.raises(
-        LabelsimError, match=r"^similarity\.methods: welch and gap compare the layers' channels"
-    ) as caught:
-        described(model)
-    assert "it only cuts the image into patches, one every 16 x 16 pixels; no other convolution runs" in str(
-        caught.value
-    )
-    assert "Set similarity.methods to [hidden]" in str(caught.value)
-    assert not (tmp_path / "network.json").exists()
-    with pytest.raises(LabelsimError, match=r"methods: gap compare.* but of this network no layer is probed"):
-        described(model, similarity={"methods": ["hidden", "gap"]})
-
-
 def test_a_vision_transformer_has_a_hidden_state(described, caplog):
-    found = described({"name": "timm:test_vit", "weights": None}, similarity={"methods": ["hidden"]})
+    found = described({"name": "timm:test_vit", "weights": None})
     assert (found["layers"], found["head"], found["hidden_units"], found["outputs"]) == ([], "head", 64, 1000)
     assert "patch_embed.proj is left out: it only cuts the image into patches" in caplog.text
-
-
-def test_a_layer_group_of_a_network_without_layers_is_refused(described):
-    similarity = {"methods": ["hidden"], "layer_groups": {"late": ["blocks.*"]}}
-    with pytest.raises(LabelsimError, match=r"layer_groups\.late: 'blocks\.\*' matches none of the 0 layers$"):
-        described({"name": "timm:test_vit", "weights": None}, similarity=similarity)
 
 
 def test_patches_that_are_named_can_be_compared(described):
     found = described({"name": "timm:test_vit", "weights": None}, probe={"layers": ["patch_embed.*"]})
     assert found["layers"] == [["patch_embed.proj", 64]]
-
-
-def test_methods_are_no_part_of_the_network(described):
-    model = {"name": "timm:test_convnext", "weights": None}
-    assert described(model) == described(model, similarity={"methods": ["gap"]})
 
 
 def test_labels_of_published_weights_are_wnids(described, tmp_path):

@@ -1,5 +1,4 @@
 import json
-import re
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +8,9 @@ from pyarrow import parquet
 
 from labelsim.config import load
 from labelsim.dataset.class_index import read_classes
-from labelsim.errors import LabelsimError
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
-from labelsim.storage.json_files import read_document, write_document
+from labelsim.storage.json_files import read_document
 from labelsim.storage.parquet import write_table
 
 
@@ -22,10 +20,10 @@ def sharded(tmp_path):
     toy.write_images(tmp_path / "images")
     dataset = load(toy.config())["dataset"] | {"source": str(tmp_path / "images")}
 
-    def sharded(names="auto", images_per_shard=60, **checked):
+    def sharded(names="auto", images_per_shard=60):
         scan(dataset, tmp_path / "manifest.parquet")
         index = tmp_path / "shards" / "index.json"
-        shard(tmp_path / "manifest.parquet", images_per_shard, names, index, **checked)
+        shard(tmp_path / "manifest.parquet", images_per_shard, names, index)
         return json.loads(index.read_text(encoding="utf-8"))
 
     return sharded
@@ -102,54 +100,3 @@ def test_a_damaged_shard_is_written_again(sharded, tmp_path):
         first.write_bytes(data)
         sharded()
         assert first.read_bytes() == whole
-
-
-def test_classes_that_can_be_drawn_change_nothing(sharded):
-    before = sharded()
-    assert sharded(drawn=["tench", "n01443537", "Fox", "PLUM"]) == before
-
-
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [
-        ("plumm", "report.classes: no class is called 'plumm'; did you mean: plum?"),
-        ("pl", "report.classes: 'pl' may mean 2 classes; give the id of one: airplane [airplane], plum [plum]"),
-    ],
-)
-def test_a_class_that_cannot_be_drawn_stops_before_any_shard(sharded, tmp_path, label, message):
-    with pytest.raises(LabelsimError, match=f"^{re.escape(message)}$"):
-        sharded(drawn=["tench", label])
-    assert not (tmp_path / "shards").exists()
-
-
-@pytest.fixture
-def network(tmp_path):
-    """Write what the stage `network` may have found."""
-
-    def network(outputs, labels=None):
-        write_document(tmp_path / "network.json", {"outputs": outputs, "information": {"labels": labels}})
-        return tmp_path / "network.json"
-
-    return network
-
-
-def test_more_outputs_than_classes_stop_before_any_shard(sharded, network, tmp_path):
-    message = "model.classes: dataset gives 13 classes, but the network has 12 outputs; expected one for each"
-    with pytest.raises(LabelsimError, match=message):
-        sharded(network=network(12), outputs="dataset")
-    assert not (tmp_path / "shards").exists()
-    assert sharded(network=network(13), outputs="dataset") == sharded()
-
-
-@pytest.mark.parametrize(
-    ("labels", "told"), [(None, False), (["n01440764", "x"], False), (["n01440763", "x"], True), (["tench", "x"], True)]
-)
-def test_classes_of_which_none_has_an_output_are_told(sharded, network, caplog, labels, told):
-    sharded(network=network(2, labels))
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    expected = (
-        "No output of the network stands for a class of the dataset: the outputs are "
-        f"{(labels or [''])[0]!r} and so on, the classes 'Große Katze' and so on.\n"
-        "Accuracies will not be known. If some mean the same, let model.classes say so."
-    )
-    assert warnings == [expected] * told

@@ -35,6 +35,7 @@ class Paths:
 
     manifest = property(lambda self: f"{self.root}/manifest.parquet")
     network = property(lambda self: f"{self.root}/network.json")
+    preflight = property(lambda self: f"{self.root}/preflight.json")
     index = property(lambda self: f"{self.root}/shards/index.json")
     class_index = property(lambda self: f"{self.root}/shards/classes.json")
     class_ids = property(lambda self: f"{self.root}/shards/class_ids.json")

@@ -10,7 +10,6 @@ with job_log(snakemake.log[0]):
     network(
         config["model"],
         config["probe"],
-        config["similarity"],
         snakemake.params.identity,
         Path(snakemake.output[0]),
     )

@@ -11,7 +11,4 @@ with job_log(snakemake.log[0]):
         config["extract"]["images_per_shard"],
         config["dataset"]["class_names"],
         Path(snakemake.output.index),
-        drawn=config["report"]["classes"],
-        network=Path(snakemake.input.network),
-        outputs=config["model"]["classes"],
     )

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labelsim.network.layer_groups import check_methods, layer_groups
 from labelsim.network.model import load_model
-from labelsim.network.outputs import output_labels
 from labelsim.network.repeatability import check_repeatable
 from labelsim.network.specs import short_name
 from labelsim.storage.json_files import write_document
@@ -23,7 +21,6 @@ logger = logging.getLogger(__name__)
 def network(
     model: Mapping[str, Any],
     probe: Mapping[str, Any],
-    similarity: Mapping[str, Any],
     identity: str,
     output: Path,
 ) -> None:
@@ -31,9 +28,8 @@ def network(
 
     Parameters
     ----------
-    model, probe, similarity : mapping
-        The configuration's sections of these names. Similarity's methods and layer groups, and `model.classes` as far
-        as it can be without the dataset, are checked before any image is run, but are no part of the network.
+    model, probe : mapping
+        The configuration's sections of these names.
     identity : str
         The stage's identity: JSON with the digests of the files that the configuration names.
     output : Path
@@ -43,8 +39,6 @@ def network(
     names = [layer.name for layer in built.layers]
     for name, reason in built.skipped:
         logger.warning("%s is left out: %s", name, reason)
-    check_methods(similarity["methods"], names, built.missing)
-    layer_groups(names, similarity["layer_groups"])
     check_repeatable(built)
     for note in built.notes:
         logger.info("%s", note)
@@ -59,7 +53,4 @@ def network(
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
     information = {"model": short_name(model["name"]), **built.inform()}
-    description = {"at": probe["at"], "sources": sources, **built.describe(), "information": information}
-    if model["classes"] != "dataset":
-        output_labels(model["classes"], description, dataset=[])
-    write_document(output, description)
+    write_document(output, {"at": probe["at"], "sources": sources, **built.describe(), "information": information})

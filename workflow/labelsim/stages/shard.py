@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from labelsim.dataset.class_index import write_classes
-from labelsim.dataset.classes import class_names, find_class
+from labelsim.dataset.classes import class_names
 from labelsim.dataset.shards import automatic_aim, cut, shard_name
 from labelsim.errors import LabelsimError
-from labelsim.network.outputs import output_labels
 from labelsim.storage.digests import canonical, digest
-from labelsim.storage.json_files import read_document, write_document
+from labelsim.storage.json_files import write_document
 from labelsim.storage.parquet import read_metadata, read_table, write_table
 
 __all__ = ["shard"]
@@ -30,9 +28,6 @@ def shard(
     images_per_shard: int | Literal["auto"],
     names: str,
     index: Path,
-    drawn: Sequence[str] = (),
-    network: Path | None = None,
-    outputs: str = "auto",
 ) -> None:
     """Write a table for every shard that is not there yet, the classes in their order, and the index of all.
 
@@ -48,30 +43,16 @@ def shard(
         The JSON file to write: `digest` of the dataset, number of `images` and of `classes`, digest of their `names`,
         and `shards` (name and number of images, in the order of the manifest). The shards' tables,
         `classes.json` and `class_ids.json` are written beside it (see `labelsim.dataset.class_index`).
-    drawn : sequence of str
-        The configuration's `report.classes`: checked before any image is run, but no part of the shards.
-    network : Path, optional
-        As the stage `network` wrote it: held against the classes before any image is run, but no part of the shards.
-    outputs : str
-        The configuration's `model.classes`: likewise.
 
     Raises
     ------
     LabelsimError
-        If a table of names, a class that is to be drawn, or the number of the network's outputs does not fit
-        the classes.
+        If the table of names cannot be used.
     """
     samples = read_table(manifest)
     metadata = read_metadata(samples)
     ids = metadata["classes"]
     labels = class_names(ids, None if names == "auto" else Path(names))
-    for label in drawn:
-        try:
-            find_class(label, ids, labels)
-        except LabelsimError as error:
-            raise LabelsimError(f"report.classes: {error}") from None
-    if network is not None:
-        _compare(ids, output_labels(outputs, read_document(network), ids))
     aim = automatic_aim(len(samples)) if images_per_shard == "auto" else images_per_shard
     shards = cut(samples, aim)
     new = 0
@@ -93,18 +74,6 @@ def shard(
             "images": len(samples),
             "shards": [{"name": name, "images": stop - start} for name, start, stop in shards],
         },
-    )
-
-
-def _compare(ids: Sequence[str], outputs: Sequence[str] | None) -> None:
-    """Say so if no class has an output, which may be meant."""
-    if outputs is None or not set(ids).isdisjoint(outputs):
-        return
-    logger.warning(
-        "No output of the network stands for a class of the dataset: the outputs are %r and so on, the classes %r and "
-        "so on.\nAccuracies will not be known. If some mean the same, let model.classes say so.",
-        outputs[0],
-        ids[0],
     )
 
 

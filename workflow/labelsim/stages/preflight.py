@@ -1,0 +1,70 @@
+"""preflight: check what can be known before the first image is read, so that no extraction is for nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import find_class
+from labelsim.errors import LabelsimError
+from labelsim.network.layer_groups import check_methods, layer_groups
+from labelsim.network.outputs import output_labels
+from labelsim.storage.json_files import read_document, write_document
+
+__all__ = ["preflight"]
+
+logger = logging.getLogger(__name__)
+
+
+def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Path) -> None:
+    """Compare the configuration with the network and the classes.
+
+    Parameters
+    ----------
+    network : Path
+        As the stage `network` wrote it.
+    shards : Path
+        The folder of the shards, with the list of classes.
+    config : mapping
+        The whole configuration: `similarity`, `model.classes` and `report.classes` are checked.
+    output : Path
+        The JSON file to write: layers of each group, the number of classes that an output stands for, and the ids of
+        the classes that figures are drawn of.
+
+    Raises
+    ------
+    LabelsimError
+        If a method cannot be computed, a layer group is empty, a class cannot be drawn, or `model.classes` does not
+        fit the network's outputs.
+    """
+    description = read_document(network)
+    layers = [name for name, _ in description["layers"]]
+    check_methods(config["similarity"]["methods"], layers, description["information"]["missing"])
+    groups = layer_groups(layers, config["similarity"]["layer_groups"])
+    ids, names = read_classes(shards)
+    drawn = [ids[_drawn(label, ids, names)] for label in config["report"]["classes"]]
+    known = _with_output(ids, output_labels(config["model"]["classes"], description, ids))
+    write_document(output, {"layer_groups": groups, "classes_with_output": known, "drawn": drawn})
+
+
+def _drawn(label: str, ids: Sequence[str], names: Sequence[str]) -> int:
+    try:
+        return find_class(label, ids, names)
+    except LabelsimError as error:
+        raise LabelsimError(f"report.classes: {error}") from None
+
+
+def _with_output(ids: Sequence[str], outputs: Sequence[str] | None) -> int:
+    """Number of classes that an output stands for; a warning if there is none, which may be intended."""
+    known = len(set(ids).intersection(outputs or ()))
+    if outputs and not known:
+        logger.warning(
+            "No output of the network stands for a class of the dataset (outputs: %r, ...; classes: %r, ...), so the "
+            "accuracy will not be known. If some of them are the same class, set model.classes.",
+            outputs[0],
+            ids[0],
+        )
+    return known
