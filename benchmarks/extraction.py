@@ -35,7 +35,7 @@ from labelsim.config import load
 from labelsim.dataset.shards import automatic_aim
 from labelsim.dataset.sources import open_source
 from labelsim.images.loader import Images, batches
-from labelsim.images.transform import split
+from labelsim.images.transform import split_transform
 from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build
 from labelsim.network.device import claimed
@@ -155,9 +155,9 @@ def _front_end(config: dict[str, Any], shard: Path, options: argparse.Namespace,
     """Images a second that the decoding processes give, when nobody else wants the cores."""
     built = build(config["model"]["name"], config["model"]["weights"])
     rows = read_table(shard)
-    halves = split(built.transform)
-    shape = tuple(halves.image(np.zeros((256, 320, 3), np.uint8)).shape)
-    images = Images(open_source(config["dataset"]["source"]), rows, halves.image, shape, halves.dtype)
+    parts = split_transform(built.transform)
+    shape = tuple(parts.image(np.zeros((256, 320, 3), np.uint8)).shape)
+    images = Images(open_source(config["dataset"]["source"]), rows, parts.image, shape, parts.dtype)
     size = BATCH_SIZE[device.type]
     cuts = [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
     # on a CPU all cores decode, since the ideal counts the work, not the waiting

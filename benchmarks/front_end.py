@@ -34,10 +34,10 @@ from torchvision.models import get_weight
 
 from labelsim.images.decode import decode
 from labelsim.images.loader import Images, batches
-from labelsim.images.transform import split
+from labelsim.images.transform import split_transform
 
 TRANSFORM = get_weight("ResNet34_Weights.IMAGENET1K_V1").transforms()
-HALVES = split(TRANSFORM)
+HALVES = split_transform(TRANSFORM)
 (RESIZED,), (CROP,) = TRANSFORM.resize_size, TRANSFORM.crop_size
 REPEATS = 5
 BATCH = 32

@@ -48,7 +48,7 @@ EXTRACTION = {  # what an extraction does before its first image, one after the 
     "dry run": "labelsim.network.probes.Probes(built.module, torch.zeros(1, 3, 224, 224))",
     "load Numba and compiled resizing": "import numpy; labelsim.images.resize.resize_part("
     "numpy.zeros((50, 50, 3), 'uint8'), (32, 32), (0, 0, 32, 32), 2)",
-    "try the transform's halves": "labelsim.images.transform.split(built.transform)",
+    "try the transform's parts": "labelsim.images.transform.split_transform(built.transform)",
 }
 
 

@@ -1,4 +1,4 @@
-"""A transform in two halves: what is done to an image, in bytes, and what is done to a batch of them, on the device."""
+"""Split a transform: geometry for each image, in bytes; normalization for a batch, on the device."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch import Tensor
 from labelsim.images.resize import resize_part
 from labelsim.statistics.compiled import compiled
 
-__all__ = ["Halves", "gathered", "split"]
+__all__ = ["SplitTransform", "gathered", "split_transform"]
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 
-_TRIED = [(320, 256), (333, 500), (600, 90), (50, 200)]  # width and height of the pictures on which halves are tried
+_TRIED = [(320, 256), (333, 500), (600, 90), (50, 200)]  # width and height of the pictures on which a split is tried
 _LEVELS = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
 _CPU = torch.device("cpu")
 
 
-class Halves(NamedTuple):
+class SplitTransform(NamedTuple):
     """A transform, applied as ``batch(stack of image(…))``.
 
     Attributes
@@ -42,26 +42,26 @@ class Halves(NamedTuple):
     dtype: torch.dtype
 
 
-def split(transform: Callable[[Image.Image], Tensor]) -> Halves:
+def split_transform(transform: Callable[[Image.Image], Tensor]) -> SplitTransform:
     """Split a transform where its bytes become floating-point numbers.
 
     Bytes are a quarter of the data to hand from process to process and to a GPU, and are normalised there in one go.
     What can be split is torchvision's preset of its weights, and a ``Compose`` that ends with ``ToTensor`` and
     ``Normalize``, as timm makes it. Of an image that is resized and cropped, only what the crop keeps is computed.
-    The halves are tried: they are used only if they give what the whole gives, bit for bit.
+    A split is tried on some pictures and used only if its result equals the transform's, bit for bit.
 
     Parameters
     ----------
     transform : callable
         PIL image (RGB) -> float tensor (3, H, W).
     """
-    whole = Halves(
+    whole = SplitTransform(
         lambda pixels: transform(Image.fromarray(pixels)).to(torch.float32), lambda batch: batch, torch.float32
     )
-    return next((halves for halves in _halves(transform) if _same(transform, halves)), whole)
+    return next((found for found in _candidates(transform) if _same(transform, found)), whole)
 
 
-def _halves(transform: Any) -> Iterator[Halves]:
+def _candidates(transform: Any) -> Iterator[SplitTransform]:
     """Ways to split a transform that may give the same, the fastest first."""
     kind = type(transform).__name__
     if kind == "ImageClassification":
@@ -113,7 +113,7 @@ def _of_images(geometry: Callable[[Image.Image], Image.Image]) -> Callable[[Pixe
     return lambda pixels: np.array(geometry(Image.fromarray(pixels)))
 
 
-def _bytes(geometry: Callable[[Pixels], Pixels], mean: Any, std: Any) -> Halves:
+def _bytes(geometry: Callable[[Pixels], Pixels], mean: Any, std: Any) -> SplitTransform:
     centre, spread = (torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1) for values in (mean, std))
 
     @cache  # once a device: a copy from the host makes the device wait
@@ -130,7 +130,7 @@ def _bytes(geometry: Callable[[Pixels], Pixels], mean: Any, std: Any) -> Halves:
         levels = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         return torch.from_numpy(_look_up(levels, table(_CPU).numpy())).permute(0, 3, 1, 2)
 
-    return Halves(image, batch, torch.uint8)
+    return SplitTransform(image, batch, torch.uint8)
 
 
 def gathered(pixels: Tensor, table: Tensor) -> Tensor:
@@ -165,12 +165,12 @@ def _look_up(pixels: NDArray[np.uint8], table: NDArray[np.float32]) -> NDArray[n
     return values
 
 
-def _same(transform: Callable[[Image.Image], Tensor], halves: Halves) -> bool:
-    """Whether the halves give what the whole gives, for pictures of every value."""
+def _same(transform: Callable[[Image.Image], Tensor], parts: SplitTransform) -> bool:
+    """Whether a split gives what the transform gives, for pictures of every value."""
     for width, height in _TRIED:
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         try:
-            if not torch.equal(transform(Image.fromarray(noise)), halves.batch(halves.image(noise)[None])[0]):
+            if not torch.equal(transform(Image.fromarray(noise)), parts.batch(parts.image(noise)[None])[0]):
                 return False
         except Exception:  # whatever it is that looks like a transform and is none
             return False

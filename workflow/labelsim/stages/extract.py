@@ -22,7 +22,7 @@ from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
 from labelsim.images.loader import Images, batches
-from labelsim.images.transform import split
+from labelsim.images.transform import split_transform
 from labelsim.methods import VARIABLES
 from labelsim.network.device import claimed
 from labelsim.network.model import Model, load_model, versions
@@ -105,7 +105,7 @@ def extract(
         model = load_model(config["model"], config["probe"])
         _check(model.describe(), description, network)
         model.to(device)
-        halves = split(model.transform)
+        parts = split_transform(model.transform)
         arrays = _arrays(rows, description, config["store"])
         identity = json.dumps(
             {
@@ -120,7 +120,7 @@ def extract(
         writer = Writer(store, arrays, identity, journal=store.with_suffix(".journal"))
         dataset = config["dataset"]
         source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
-        images = Images(source, rows, halves.image, model.input_shape, halves.dtype)
+        images = Images(source, rows, parts.image, model.input_shape, parts.dtype)
         done = {note["chunk"]: note for note in writer.kept if not _may_do_better(note["rejects"], images)}
         chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
         figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
@@ -138,7 +138,7 @@ def extract(
             logger.warning("Shard %s: chunks that are kept were computed by %s; now it is %s", shard.stem, others, made)
         write = partial(_write_chunk, writer, description, config["extract"]["precision"], made, figures)
         done |= _run(
-            shard.stem, images, pending, halves.batch, model, write, device, config["extract"], threads, figures
+            shard.stem, images, pending, parts.batch, model, write, device, config["extract"], threads, figures
         )
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
