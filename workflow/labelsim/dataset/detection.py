@@ -113,7 +113,7 @@ def _of_folder(path: Path, labels: str) -> str:
     format = next(iter(possible), None) or _supposed(path, tables, tars, images)
     if format == "folder" and (splits := split_folders(folder.name for folder in folders)):
         raise LabelsimError(
-            f"dataset.source: {path} holds a folder for each split: {', '.join(splits)}. Name one of them, such as "
+            f"dataset.source: {path} holds a folder for each split: {', '.join(splits)}. Name one, such as "
             f"{path / splits[0]}; or, if each is a class, set dataset.format: folder."
         )
     return format

@@ -118,15 +118,16 @@ def split_by_folder(file: PurePath) -> tuple[str, str] | None:
 
 
 def split_folders(names: Iterable[str]) -> list[str]:
-    """The names that are a split's and nothing else, such as `train` and `val`; none if there are not several splits.
+    """The names that are a split's and nothing else, such as `train` and `val`, if they are of several splits or all.
 
     Parameters
     ----------
     names : iterable of str
         Of folders that lie together.
     """
-    found = {name: _WORDS[name.lower()] for name in names if name.lower() in _WORDS}
-    return sorted(found) if len(set(found.values())) > 1 else []
+    names = sorted(names)
+    found = [name for name in names if name.lower() in _WORDS]
+    return found if found == names or len({_WORDS[name.lower()] for name in found}) > 1 else []
 
 
 def _found(source: str | Path) -> dict[str, list[Path]]:
