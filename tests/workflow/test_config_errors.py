@@ -64,4 +64,4 @@ def test_config_errors(base, tmp_path, run, change, messages):
     for message in messages:
         assert message in outcome.output
     assert "Traceback" not in outcome.output
-    assert set(outcome.jobs) <= {"network", "scan", "shard"}
+    assert set(outcome.jobs) <= {"network", "scan", "shard", "preflight"}

@@ -13,13 +13,13 @@ import torch
 from labelsim.errors import LabelsimError
 from labelsim.storage.locks import one_name_held
 
-__all__ = ["claimed", "gpu_key", "sign_of_gpu"]
+__all__ = ["exclusive_device", "gpu_key", "sign_of_gpu"]
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def claimed(name: str) -> Iterator[torch.device]:
+def exclusive_device(name: str) -> Iterator[torch.device]:
     """Hold the device that a job computes on.
 
     Snakemake gives local jobs no GPU of their own. Here each job takes the first visible GPU that no other
