@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from labelsim.errors import LabelsimError
-from labelsim.storage.locks import one_name_held
+from labelsim.storage.locks import lock_first_free
 
 __all__ = ["exclusive_device", "gpu_key", "sign_of_gpu"]
 
@@ -58,7 +58,7 @@ def exclusive_device(name: str) -> Iterator[torch.device]:
         )
     numbers = range(visible) if device.index is None else [device.index]
     keys = [gpu_key(number, str(torch.cuda.get_device_properties(number).uuid), os.environ) for number in numbers]
-    with one_name_held(keys, "a free GPU") as which:
+    with lock_first_free(keys, "a free GPU") as which:
         number = numbers[which]
         torch.cuda.set_device(number)  # or what names no device opens a context on the first GPU as well
         logger.info("GPU %d of %d, %s", number, visible, torch.cuda.get_device_name(number))
