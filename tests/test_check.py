@@ -17,7 +17,7 @@ from labelsim import cli
 from labelsim.check import Findings, check
 from labelsim.config import load
 from labelsim.run import Paths, committed, open_run
-from labelsim.stages.report import draw_heatmap
+from labelsim.stages.heatmap import heatmap
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 
@@ -38,7 +38,7 @@ def base(tmp_path_factory):
     with chdir(folder):
         run_stages(config)
         for method in config["similarity"]["methods"]:
-            draw_heatmap(Path(PATHS.similarity), method, Path(PATHS.heatmap(method)))
+            heatmap(Path(PATHS.similarity), method, Path(PATHS.heatmap(method)))
     return folder
 
 

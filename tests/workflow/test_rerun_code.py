@@ -61,7 +61,8 @@ def test_a_fresh_checkout_and_other_words_rerun_nothing(rerun, workflow):
         ("stages/welch", since("welch")),
         ("stages/similarity", since("similarity")),
         ("stages/neighbors", since("neighbors")),
-        ("stages/report", ["heatmap welch", "class_figure bee"]),
+        ("stages/class_figure", ["class_figure bee"]),
+        ("stages/heatmap", ["heatmap welch"]),
         # Two stages import it.
         ("network/layer_groups", ["network", *since("similarity")]),
     ],
