@@ -136,7 +136,7 @@ def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str) -> 
     left_out = len(similarity) - len(kept)
     note = f"{left_out:,} {'class' if left_out == 1 else 'classes'} left out: no similarity" if left_out else ""
     if len(kept) < 2:
-        return text_figure(title, f"Fewer than two classes have a similarity: there is nothing to draw. {note}")
+        return text_figure(title, "Fewer than two classes have a similarity: there is nothing to draw.")
     matrix = np.asarray(similarity, dtype=np.float64)[np.ix_(kept, kept)]
     tree = _cluster(matrix)
     order = hierarchy.leaves_list(tree)
