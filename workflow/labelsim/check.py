@@ -204,24 +204,25 @@ class _Check:
 
     def compare(self) -> None:
         """Note outputs of another dataset, network or store than those that exist."""
-        network = self._records.get(Path(self._paths.network))
-        for path, record in self._records.items():
-            shard = _SHARD.match(path.name)
-            if shard and record.get("shard", shard[1]) != shard[1]:
-                self.findings.damaged.append((path, f"{path} belongs to shard {record['shard']}"))
-            if self._index["digest"] not in (None, record.get("dataset_digest", self._index["digest"])):
-                self._outdated(path, "was made from other images")
-            if network is not None and not _made_with(network, record):
-                self._outdated(path, f"was made with another network or other weights than {self._paths.network}")
-        if self.findings.damaged or self.findings.missing or not self._shards:
-            return  # digests are unknown
+        now = {"dataset_digest": self._index["digest"]}
+        if (network := self._records.get(Path(self._paths.network))) is not None:
+            now |= {"weights_digest": network["weights_digest"], "network": identifying(network)}
         stores = {path: record for path, record in self._records.items() if path.suffix == ".zarr"}
         parts = [stores.get(Path(self._paths.shard_moments(shard)), {}).get("digest", "") for shard in self._shards]
         sources = {record["digest"] for record in stores.values()} | {merged_identity(self._index["digest"], parts)}
-        for path, record in stores.items():
-            # Features are made from no store: their identity is JSON.
-            if not record["identity"].startswith("{") and record["identity"] not in sources:
+        known = not self.findings.damaged + self.findings.missing  # all digests of stores
+        for path, record in self._records.items():
+            made_from = {key: record.get(key) for key in ("dataset_digest", "weights_digest")}
+            identity = record.get("identity", "")
+            if identity.startswith("{"):  # features are not made from a store
+                made_from |= json.loads(identity)
+            elif known and identity and identity not in sources:
                 self._outdated(path, "was made from a store that has changed")
+            for key, value in now.items():
+                if value is not None and made_from.get(key) not in (None, value):
+                    self._outdated(path, f"was made from another {key.partition('_')[0]}")
+            if made_from.get("shard", path.stem) != path.stem:
+                self.findings.damaged.append((path, f"{path} belongs to shard {made_from['shard']}"))
 
     def _outdated(self, path: Path, what: str) -> None:
         if path not in dict(self.findings.outdated):
@@ -243,14 +244,6 @@ def _raise(error: OSError) -> NoReturn:
 
 def _exists(path: str | Path) -> bool:
     return Path(committed(str(path)) if str(path).endswith(".zarr") else path).exists()
-
-
-def _made_with(network: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
-    """Whether the network and the weights are those of a record, as far as it names them."""
-    identity = record.get("identity", "")
-    made_by = json.loads(identity).get("network") if identity.startswith("{") else None
-    weights = record.get("weights_digest", network["weights_digest"])
-    return made_by in (None, identifying(network)) and weights == network["weights_digest"]
 
 
 def _megabytes(size: int) -> str:
