@@ -40,7 +40,7 @@ from pyarrow import parquet
 from results import Result, write
 
 from labelsim.config import load
-from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import read_classes
 from labelsim.run import Run, figure_names, open_run
 from labelsim.stages.report import draw_class, draw_heatmap
 from labelsim.storage.digests import file_digest

@@ -5,7 +5,7 @@ from PIL import Image
 from pyarrow import Table
 
 from labelsim.config import load
-from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import read_classes
 from labelsim.errors import LabelsimError
 from labelsim.report.figures import MAX_CLUSTERED
 from labelsim.stages.report import draw_class, draw_heatmap

@@ -1,4 +1,4 @@
-"""What lies in a folder, and which of it does not count."""
+"""What lies in a folder, and which of it counts."""
 
 import errno
 import os
@@ -15,22 +15,21 @@ __all__ = [
     "NOT_UTF8",
     "SPECIAL",
     "entries",
-    "is_broken",
+    "first_entries",
     "is_folder",
     "is_image",
-    "left_out",
     "may_hold_images",
-    "some",
     "states",
     "times",
+    "why_ignored",
 ]
 
-HIDDEN = "hidden"
+HIDDEN = "hidden files and folders"
 NOT_UTF8 = "names that are not valid UTF-8"
-SPECIAL = "not regular files"
+SPECIAL = "entries that are not regular files"
 
 _LOOKED_AT = 1000  # entries of a folder, to see what it is
-_TYPES = MimeTypes()  # Python's own: mimetypes.guess_type adds what the machine happens to know
+_TYPES = MimeTypes()  # Python's own: mimetypes.guess_type adds what this machine knows
 
 
 def entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
@@ -45,15 +44,14 @@ def entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:
         found = os.scandir(folder)
     except OSError as error:
         raise LabelsimError(
-            f"{folder} cannot be listed: {error.strerror}. It must be a folder of images that you may read; "
-            "mend it, or take it away, so that no image is left out unnoticed."
+            f"{folder} cannot be listed: {error.strerror}. It must be a readable folder of images; it is never skipped."
         ) from error
     with found:
         yield from found
 
 
-def left_out(name: str) -> str | None:
-    """Why a name is left out; None if it is not."""
+def why_ignored(name: str) -> str | None:
+    """Why an entry of this name is ignored; None if it counts."""
     if name.startswith("."):
         return HIDDEN
     try:
@@ -63,15 +61,9 @@ def left_out(name: str) -> str | None:
     return None
 
 
-def some(folder: str | Path) -> list[os.DirEntry[str]]:
-    """The first entries of a folder that count: enough to see what it is.
-
-    Raises
-    ------
-    LabelsimError
-        If the folder cannot be listed.
-    """
-    return list(islice((entry for entry in entries(folder) if not left_out(entry.name)), _LOOKED_AT))
+def first_entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Return the first entries that count: enough to see what a folder is; errors as `entries`."""
+    return list(islice((entry for entry in entries(folder) if not why_ignored(entry.name)), _LOOKED_AT))
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
@@ -80,7 +72,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
     Raises
     ------
     LabelsimError
-        If that cannot be seen.
+        If this cannot be determined.
     """
     try:
         return entry.is_dir()
@@ -88,29 +80,26 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         if error.errno == errno.ELOOP:
             return False
         raise LabelsimError(
-            f"{entry.path} cannot be looked at: {error.strerror}. It may be a class folder; "
-            "mend it, or take it away, so that no class is left out unnoticed."
+            f"{entry.path} cannot be looked at: {error.strerror}. It may be a class folder: make it readable or remove "
+            "it; it is never skipped."
         ) from error
 
 
-def is_broken(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a link to nothing."""
-    return entry.is_symlink() and not Path(entry.path).exists()
-
-
 def is_image(name: str) -> bool:
-    """Whether a file is named as an image: its extension says so."""
-    kind, encoding = _TYPES.guess_type(name, strict=False)  # strict would leave out .webp
+    """Whether a file has the extension of an image."""
+    kind, encoding = _TYPES.guess_type(name, strict=False)  # strict would exclude .webp
     return encoding is None and (kind or "").startswith("image/")
 
 
 def may_hold_images(folder: os.DirEntry[str]) -> bool:
-    """Whether a folder may be a class's: it holds folders, or files that have an image's extension or none."""
-    return any(is_folder(entry) or is_image(entry.name) or not Path(entry.name).suffix for entry in some(folder.path))
+    """Whether a folder may be a class: it has folders, or files with an image's extension or none."""
+    return any(
+        is_folder(entry) or is_image(entry.name) or not Path(entry.name).suffix for entry in first_entries(folder.path)
+    )
 
 
 def times(folder: Path) -> str:
-    """A digest of when a folder and those directly in it were changed; "missing" if the folder cannot be listed."""
+    """Digest the modification times of a folder and the folders in it; "missing" if it cannot be listed."""
     try:
         with os.scandir(folder) as found:
             stamps = [(entry.name, entry.stat().st_mtime_ns) for entry in found if is_folder(entry)]
@@ -122,13 +111,7 @@ def times(folder: Path) -> str:
 
 
 def states(files: Iterable[tuple[str | Path, Path]]) -> str:
-    """A digest of files: the name that each is given, its size and when it was changed.
-
-    Raises
-    ------
-    OSError
-        If one of them is not there.
-    """
+    """Digest files: a name for each, its size and modification time; OSError if one is missing."""
     found = [(name, file.stat()) for name, file in files]
     lines = (b"%s\0%d\0%d\0" % (os.fsencode(name), status.st_size, status.st_mtime_ns) for name, status in found)
     return blake2b(b"".join(lines), digest_size=16).hexdigest()
