@@ -294,7 +294,7 @@ def test_labels_of_folders_from_a_file(tmp_path):
     assert ids(listing) == ["cat/2.png", "cat/x/1.png", "dog/1.png", "dog/3.png"]
     assert listing.samples["path"].to_pylist() == ["Katze/2.png", "Katze/x/1.png", "Hund/1.png", "Welpe/3.png"]
     write(tmp_path / "images/Welpe/1.png")
-    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*'dog/1\.png': Hund/1\.png and Welpe/1\.png"):
+    with pytest.raises(LabelsimError, match=r"dataset\.source: .*'dog/1\.png': Hund/1\.png and Welpe/1\.png"):
         open_source(tmp_path / "images", labels=str(file)).list()
 
 

@@ -317,9 +317,9 @@ def test_two_labels_of_one_name_are_an_error(tmp_path):
         ({"image": [b"x"], "label": [1.5]}, "the column label of .* is of type double"),
         ({"image": [b"x"], "label": [[1]]}, "the column label of .* is of type list"),
         ({"image": [[1]], "label": [1]}, "the column image of .* is of type list"),
-        ({"image": ["a.png"], "label": [1]}, r"t\.parquet has paths"),
-        ({"image": [{"path": "a.png"}], "label": [1]}, r"t\.parquet has paths"),
-        ({"image": [{"bytes": None, "path": "a.png"}], "label": [1]}, r"t\.parquet has paths"),
+        ({"image": ["a.png"], "label": [1]}, r"column image .*t\.parquet"),
+        ({"image": [{"path": "a.png"}], "label": [1]}, r"column image .*t\.parquet"),
+        ({"image": [{"bytes": None, "path": "a.png"}], "label": [1]}, r"column image .*t\.parquet"),
     ],
 )
 def test_tables_of_another_layout_are_an_error(tmp_path, table, message):
@@ -331,7 +331,7 @@ def test_tables_of_another_layout_are_an_error(tmp_path, table, message):
 def test_table_that_holds_only_nulls_is_an_error(tmp_path):
     write(tmp_path / "0.parquet", [image(0), (None, "x")], ["a", "a"])
     write(tmp_path / "1.parquet", [(None, "y"), None], ["a", "a"])
-    with pytest.raises(LabelsimError, match=r"dataset\.source: .*1\.parquet has paths"):
+    with pytest.raises(LabelsimError, match=r"dataset\.source: .*column image of .*1\.parquet"):
         open_source(tmp_path).list()
 
 

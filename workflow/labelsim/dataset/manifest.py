@@ -109,7 +109,9 @@ def _same_id(found: pa.Table, label_ids: Sequence[str]) -> str:
     counts = ids.value_counts()
     repeated = counts.field("values").filter(compute.greater(counts.field("counts"), 1))
     rows = found.filter(compute.equal(ids, repeated[0])).slice(0, 2).to_pylist()
-    places = " and ".join(f"{row['path']} at byte {row['offset']:,}" for row in rows)
+    places = " and ".join(
+        row["path"] + ("" if row["offset"] is None else f" at byte {row['offset']:,}") for row in rows
+    )
     more = f"; {len(repeated) - 1:,} more ids repeat" if len(repeated) > 1 else ""
     return (
         f"dataset.source: two images have the same id {repeated[0].as_py()!r}: {places}{more}. Rename or remove one of "

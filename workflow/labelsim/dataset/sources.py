@@ -148,26 +148,19 @@ def _of_folder(path: Path, labels: str) -> str:
             f"dataset.source: {path} can be read in more than one way, as it has {' and '.join(possible.values())}. "
             f"Set dataset.format to {' or '.join(possible)}."
         )
-    format = next(iter(possible), None) or _supposed(path, tables, tars, images)
+    if not possible and not tables and (official := [tar.name for tar in tars if tar.name in _IMAGENET_TARS]):
+        raise LabelsimError(
+            f"dataset.source: {path} has {' and '.join(official)}: name the archive, such as {path / official[-1]}."
+        )
+    # if nothing is as it should be, the source will say what is wrong
+    supposed = {"parquet": tables, "webdataset": tars, "flat": images, "folder": [path]}
+    format = next(iter(possible or [kind for kind, files in supposed.items() if files]))
     if format == "folder" and (splits := split_folders(folder.name for folder in folders)):
         raise LabelsimError(
             f"dataset.source: {path} has a folder for each split: {', '.join(splits)}. Name one, such as "
             f"{path / splits[0]}; or, if each is a class, set dataset.format: folder."
         )
     return format
-
-
-def _supposed(path: Path, tables: list[Path], tars: list[Path], images: list[str]) -> str:
-    """Return the format of a folder that is none as it should be; its source will say what is wrong."""
-    if tables:
-        return "parquet"
-    if official := [tar.name for tar in tars if tar.name in _IMAGENET_TARS]:
-        raise LabelsimError(
-            f"dataset.source: {path} has {' and '.join(official)}: name the archive, such as {path / official[-1]}."
-        )
-    if tars:
-        return "webdataset"
-    return "flat" if images else "folder"
 
 
 def _tables(folder: os.DirEntry[str]) -> list[Path]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
+
+from labelsim.dataset.formats.files import states
+from labelsim.errors import LabelsimError
 
 __all__ = ["Listing", "Progress", "Source", "digest"]
 
@@ -41,6 +44,14 @@ class Listing(NamedTuple):
     samples: pa.Table
     skipped: dict[str, int]
     notes: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, classes: Iterable[str], samples: pa.Table, skipped: Mapping[str, int], notes: Mapping[str, int]
+    ) -> Self:
+        """Make a listing; kinds of which there are none are left out."""
+        counts = ({kind: number for kind, number in sorted(count.items()) if number} for count in (skipped, notes))
+        return cls([*classes], samples, *counts)
 
 
 class Source(ABC):
@@ -93,12 +104,20 @@ class Source(ABC):
         """
         return (self.path / row["path"]).read_bytes()
 
-    @abstractmethod
     def state(self) -> str:
         """Return a digest that changes when images are added or removed, without reading them.
 
-        It is "missing" if there are none. A file that is overwritten in place may go unnoticed.
+        It covers names, sizes and modification times of files, or modification times of folders: an image that is
+        overwritten in a folder goes unnoticed. It is "missing" if they are not there.
         """
+        try:
+            return states(self._files())
+        except (OSError, LabelsimError):
+            return "missing"
+
+    def _files(self) -> Iterable[tuple[str | Path, Path]]:
+        """Return the files, or folders, that hold the images, and a name for each."""
+        raise NotImplementedError
 
 
 class Progress:

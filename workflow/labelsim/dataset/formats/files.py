@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
@@ -20,7 +21,6 @@ __all__ = [
     "is_image",
     "may_hold_images",
     "states",
-    "times",
     "why_ignored",
 ]
 
@@ -98,20 +98,11 @@ def may_hold_images(folder: os.DirEntry[str]) -> bool:
     )
 
 
-def times(folder: Path) -> str:
-    """Digest the modification times of a folder and the folders in it; "missing" if it cannot be listed."""
-    try:
-        with os.scandir(folder) as found:
-            stamps = [(entry.name, entry.stat().st_mtime_ns) for entry in found if is_folder(entry)]
-        stamps.append(("", folder.stat().st_mtime_ns))
-    except OSError:
-        return "missing"
-    lines = b"".join(b"%s\0%d\0" % (os.fsencode(name), time) for name, time in sorted(stamps))
-    return blake2b(lines, digest_size=16).hexdigest()
-
-
 def states(files: Iterable[tuple[str | Path, Path]]) -> str:
-    """Digest files: a name for each, its size and modification time; OSError if one is missing."""
-    found = [(name, file.stat()) for name, file in files]
-    lines = (b"%s\0%d\0%d\0" % (os.fsencode(name), status.st_size, status.st_mtime_ns) for name, status in found)
-    return blake2b(b"".join(lines), digest_size=16).hexdigest()
+    """Digest names, sizes (but of folders) and modification times of files and folders; OSError if one is missing."""
+    state = blake2b(digest_size=16)
+    for name, file in files:
+        status = file.stat()
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        state.update(b"%s\0%d\0%d\0" % (os.fsencode(name), size, status.st_mtime_ns))
+    return state.hexdigest()

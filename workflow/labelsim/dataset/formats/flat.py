@@ -2,16 +2,16 @@
 
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Source
-from labelsim.dataset.formats.files import SPECIAL, entries, is_folder, is_image, times, why_ignored
+from labelsim.dataset.formats.files import SPECIAL, entries, is_folder, is_image, why_ignored
 from labelsim.dataset.labels import image_labels, label_file
 from labelsim.dataset.manifest import FOUND, sample_table
 from labelsim.errors import LabelsimError
-from labelsim.storage.digests import digest, file_digest
 
 __all__ = ["FlatSource"]
 
@@ -47,12 +47,11 @@ class FlatSource(Source):
         index = {class_id: number for number, class_id in enumerate(classes)}
         numbers = [index[labels[name]] for name in names]
         found = pa.table([names, numbers, names, pa.nulls(len(names), pa.int64()), [*sizes.values()]], schema=FOUND)
-        return Listing(classes, sample_table(found, classes, classes), dict(sorted(skipped.items())), {})
+        return Listing.of(classes, sample_table(found, classes, classes), skipped, {})
 
-    def state(self) -> str:
-        """Digest the folder's modification time and the file of labels."""
-        file = label_file(self.labels, self.near)
-        return digest(f"{times(self.path)} {file and file_digest(file)}")
+    def _files(self) -> Iterable[tuple[str, Path]]:
+        labels = label_file("auto", self.near) if self.labels == "auto" else None
+        return ((file.name, file) for file in (self.path, labels) if file)
 
     def _sizes(self, skipped: Counter[str]) -> dict[str, int]:
         """Return the size of each image by name."""

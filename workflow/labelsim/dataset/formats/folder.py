@@ -3,16 +3,15 @@
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Progress, Source
-from labelsim.dataset.formats.files import SPECIAL, entries, is_folder, is_image, times, why_ignored
+from labelsim.dataset.formats.files import SPECIAL, entries, is_folder, is_image, why_ignored
 from labelsim.dataset.labels import class_ids_of_folders
-from labelsim.dataset.manifest import SAMPLES
+from labelsim.dataset.manifest import FOUND, sample_table
 from labelsim.errors import LabelsimError
 
 __all__ = ["FolderSource"]
@@ -21,6 +20,8 @@ OUTSIDE = "files outside the class folders"
 BROKEN = "broken links outside the class folders"
 CYCLE = "links back to a folder they are in"
 EMPTY = "class folders are empty"
+
+_FOUND = FOUND.set(FOUND.get_field_index("path"), pa.field("path", pa.large_string()))  # a path of its own per row
 
 
 class FolderSource(Source):
@@ -40,35 +41,29 @@ class FolderSource(Source):
         """List the classes and the samples."""
         skipped: Counter[str] = Counter()
         inside = self._class_folders(skipped)
-        folders: dict[str, list[str]] = {}
-        for folder, class_id in class_ids_of_folders(inside, self.labels).items():
-            folders.setdefault(class_id, []).append(folder)
-        classes = list(folders)
-        progress = Progress("class folders", len(classes))
-        tables = [SAMPLES.empty_table()]
-        # in the order of the sample ids: a-b/1.png comes before a/1.png
-        for class_index, class_id in sorted(enumerate(classes), key=lambda class_: f"{class_[1]}/"):
-            found = sorted(
-                (f"{class_id}{path[len(folder) :]}", path, size)
-                for folder in folders[class_id]
-                for path, size in _samples(self.path / folder, folder, inside[folder], skipped)
-            )
-            for (sample_id, one, _), (next_id, other, _) in pairwise(found):
-                if sample_id == next_id:
-                    raise LabelsimError(
-                        f"dataset.labels: two images have the same id {sample_id!r}: {one} and {other}. Rename or "
-                        "remove one of them."
-                    )
+        ids = class_ids_of_folders(inside, self.labels)
+        progress = Progress("class folders", len(ids))
+        tables = []
+        empty = 0
+        for number, folder in enumerate(ids):
+            names, sizes = [], []
+            for name, size in _files_in(self.path / folder, "", inside[folder], skipped):
+                names.append(name)
+                sizes.append(size)
             progress.part()
-            progress.image(len(found))
-            tables.append(_table(class_index, class_id, found))
-        samples = pa.concat_tables(tables).combine_chunks()
-        empty = sum(not len(table) for table in tables[1:])
-        return Listing(classes, samples, dict(sorted(skipped.items())), {EMPTY: empty} if empty else {})
+            progress.image(len(names))
+            empty += not names
+            paths = pa.array([f"{folder}/{name}" for name in names], pa.large_string())
+            columns = [names, [number] * len(names), paths, pa.nulls(len(names), pa.int64()), sizes]
+            tables.append(pa.table(columns, schema=_FOUND))
+        classes = list(dict.fromkeys(ids.values()))
+        samples = sample_table(pa.concat_tables(tables), list(ids.values()), classes)
+        return Listing.of(classes, samples, skipped, {EMPTY: empty})
 
-    def state(self) -> str:
-        """Digest the modification times of the source folder and the folders in it, but none below."""
-        return times(self.path)
+    def _files(self) -> Iterable[tuple[str, Path]]:
+        # a file that comes or goes changes its folder; those deeper down would take too long
+        folders = sorted(entry.name for entry in entries(self.path) if is_folder(entry))
+        return [("", self.path), *((name, self.path / name) for name in folders)]
 
     def _class_folders(self, skipped: Counter[str]) -> dict[str, frozenset[tuple[int, int]]]:
         """Return for each class the identities of its folder and of the source, with which a walk begins."""
@@ -88,15 +83,15 @@ class FolderSource(Source):
         return folders
 
 
-def _samples(
+def _files_in(
     folder: str | Path, prefix: str, inside: frozenset[tuple[int, int]], skipped: Counter[str]
 ) -> Iterator[tuple[str, int]]:
-    """Yield (path, bytes) of the files in a folder and below it.
+    """Yield (path below the class folder, bytes) of the files in a folder and below it.
 
     `inside` has the identities of the folder and of those that it is in; a folder that is one of them is a cycle.
     """
     for entry in entries(folder):
-        path = f"{prefix}/{entry.name}"
+        path = f"{prefix}{entry.name}"
         if reason := why_ignored(entry.name):
             skipped[reason] += 1
             continue
@@ -112,19 +107,7 @@ def _samples(
         elif (this := _identity(status)) in inside:
             skipped[CYCLE] += 1
         else:
-            yield from _samples(entry.path, path, inside | {this}, skipped)
-
-
-def _table(class_index: int, class_id: str, found: list[tuple[str, str, int]]) -> pa.Table:
-    columns = [
-        pa.array([sample_id for sample_id, _, _ in found], pa.large_string()),
-        pa.repeat(pa.scalar(class_index, pa.int32()), len(found)),
-        pa.repeat(pa.scalar(class_id, pa.large_string()), len(found)),
-        pa.array([path for _, path, _ in found], pa.large_string()),
-        pa.nulls(len(found), pa.int64()),
-        pa.array([size for _, _, size in found], pa.int64()),
-    ]
-    return pa.table(columns, schema=SAMPLES)
+            yield from _files_in(entry.path, f"{path}/", inside | {this}, skipped)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -1,14 +1,14 @@
 """ImageNet's own archives: a tar with one tar per class, or a tar of images whose labels are elsewhere."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Progress, Source
-from labelsim.dataset.formats.files import is_image, states
+from labelsim.dataset.formats.files import is_image
 from labelsim.dataset.formats.splits import split_of_folders
 from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
 from labelsim.dataset.labels import class_ids_of_folders, image_labels, label_file
@@ -82,21 +82,16 @@ class ArchiveSource(Source):
             numbers = {name: number for number, name in enumerate(ids)}
             found, label_ids = _found(path, [numbers[name] for name in names], known), list(ids.values())
         classes = sorted(set(label_ids))
-        skips = {kind: n for kind, n in sorted(skipped.items()) if n}
-        return Listing(classes, sample_table(found, label_ids, classes), skips, {EMPTY: empty} if empty else {})
+        return Listing.of(classes, sample_table(found, label_ids, classes), skipped, {EMPTY: empty})
 
     def read(self, row: Mapping[str, Any]) -> bytes:
         """Read one sample."""
         return read_member(self.path.parent / row["path"], row["offset"], row["bytes"])
 
-    def state(self) -> str:
-        """Digest the name, size and modification time of the archive and of a file of labels next to it."""
-        try:
-            path = self._archive()
-            files = [path, label_file("auto", path.parent)] if self.labels == "auto" else [path]
-            return states((file.name, file) for file in files if file is not None)
-        except (OSError, LabelsimError):
-            return "missing"
+    def _files(self) -> Iterable[tuple[str, Path]]:
+        path = self._archive()
+        labels = label_file("auto", path.parent) if self.labels == "auto" else None
+        return ((file.name, file) for file in (path, labels) if file)
 
     def _archive(self) -> Path:
         path, *more = expand(self.path)

@@ -1,6 +1,7 @@
 """ImageNet as Kaggle distributes it: ILSVRC/Data/CLS-LOC with train in class folders and val in one folder."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from labelsim.dataset.formats.base import Listing, Source
@@ -9,7 +10,6 @@ from labelsim.dataset.formats.flat import FlatSource
 from labelsim.dataset.formats.folder import FolderSource
 from labelsim.dataset.imagenet import DEVKIT, KAGGLE
 from labelsim.errors import LabelsimError, listed
-from labelsim.storage.digests import digest, file_digest
 
 __all__ = ["is_kaggle", "kaggle_source"]
 
@@ -76,11 +76,11 @@ class _ClassFolders(FolderSource):
                 f"dataset.source: {self.path} has class folders that are not in {self.synsets}: {listed(unknown)}. "
                 "Remove them; or, if each is a class, set dataset.format: folder."
             )
-        missing = len(known) - len(listing.classes)
-        return listing._replace(notes=listing.notes | ({WITHOUT_FOLDER: missing} if missing else {}))
+        notes = {WITHOUT_FOLDER: len(known) - len(listing.classes), **listing.notes}
+        return Listing.of(listing.classes, listing.samples, listing.skipped, notes)
 
-    def state(self) -> str:
-        return digest(f"{super().state()} {self.synsets and file_digest(self.synsets)}")
+    def _files(self) -> Iterable[tuple[str, Path]]:
+        return [*super()._files(), *([(SYNSETS, self.synsets)] if self.synsets else [])]
 
 
 def _split(path: Path) -> Path:

@@ -7,7 +7,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, chain
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from pyarrow import compute, parquet, types
 
 from labelsim.dataset.formats.base import Listing, Progress, Source
-from labelsim.dataset.formats.files import states
 from labelsim.dataset.formats.splits import find, split_files
 from labelsim.dataset.labels import class_ids, ids_of_names
 from labelsim.dataset.manifest import FOUND, joined, repeats, sample_table
@@ -105,7 +104,7 @@ class ParquetSource(Source):
             found = found.set_column(0, FOUND.field("name"), joined(table_names, "-", found["offset"]))
         notes[NO_IMAGES] = len(classes) - len(numbers.unique())
         samples = _in_order(sample_table(found, classes, classes), paths, [table.groups for table in tables])
-        return Listing([*classes], samples, {}, {kind: n for kind, n in sorted(notes.items()) if n})
+        return Listing.of(classes, samples, {}, notes)
 
     def read(self, row: Mapping[str, Any]) -> bytes:
         """Read one sample, empty for an image that is null; its row group is kept for the next rows."""
@@ -125,13 +124,9 @@ class ParquetSource(Source):
                 self._groups.add((path, group), images, images.nbytes)
             return images[number - starts[group]].as_py() or b""
 
-    def state(self) -> str:
-        """Digest the names, sizes and modification times of the tables."""
-        try:
-            files = find(self.path)
-            return states((file.relative_to(_folder(files)), file) for file in files)
-        except (OSError, LabelsimError):
-            return "missing"
+    def _files(self) -> Iterable[tuple[Path, Path]]:
+        files = find(self.path)
+        return ((file.relative_to(_folder(files)), file) for file in files)
 
     @cached_property
     def _root(self) -> Path:
@@ -173,24 +168,12 @@ class _Recent:
 
 
 class _Table(NamedTuple):
-    """What a table holds besides its images.
+    """What a table holds besides its images."""
 
-    Attributes
-    ----------
-    rows : pyarrow.Table
-        Label, name of the image's file (null if unknown), path and offset of each row.
-    names : list of str or None
-        Names of the labels.
-    groups : list of int
-        Number of rows of each row group.
-    largest_group : int
-        Bytes of the largest row group, decoded.
-    """
-
-    rows: pa.Table
-    names: list[str] | None
-    groups: list[int]
-    largest_group: int
+    rows: pa.Table  # label, name of the image's file (null if unknown), path and offset
+    names: list[str] | None  # of the labels
+    groups: list[int]  # rows of each row group
+    largest_group: int  # its bytes, decoded
 
 
 def _table(file: Path, path: str, image: str, label: str) -> _Table:
@@ -201,7 +184,8 @@ def _table(file: Path, path: str, image: str, label: str) -> _Table:
                 f"dataset.columns: {file} must have the columns {image} and {label}, once each; its columns are: "
                 f"{', '.join(schema.names) or 'none'}. Name two of them, such as {{image: img, label: fine_label}}"
             )
-        _check_image_type(file, image, schema.field(image).type)
+        if not _is_binary(_data(schema.field(image).type)):
+            raise _no_bytes(file, image, f"is of type {schema.field(image).type}")
         label_type = _label_type(file, label, schema.field(label).type)
         groups = _rows_by_group(metadata)
         table = opened.read([label, f"{image}.path"], use_threads=False)
@@ -257,17 +241,6 @@ def _is_text(data: pa.DataType) -> bool:
     return types.is_string(data) or types.is_large_string(data) or types.is_string_view(data)
 
 
-def _check_image_type(file: Path, column: str, image: pa.DataType) -> None:
-    data = _data(image)
-    if data is None or types.is_null(data) or _is_text(data):
-        raise LabelsimError(_only_paths(file))
-    if not _is_binary(data):
-        raise LabelsimError(
-            f"dataset.source: the column {column} of {file} is of type {image}; expected a struct of bytes and path, "
-            "or bytes. dataset.columns may name another column."
-        )
-
-
 def _label_type(file: Path, column: str, label: pa.DataType) -> pa.DataType:
     value = label.value_type if types.is_dictionary(label) else label
     if types.is_integer(value):
@@ -280,10 +253,11 @@ def _label_type(file: Path, column: str, label: pa.DataType) -> pa.DataType:
     )
 
 
-def _only_paths(file: Path) -> str:
-    return (
-        f"dataset.source: {file} has paths of images at most, not their bytes. Name the folder of the images, or write "
-        "the bytes into the table, as `push_to_hub` of the library `datasets` does."
+def _no_bytes(file: Path, column: str, fault: str) -> LabelsimError:
+    return LabelsimError(
+        f"dataset.source: the column {column} of {file} {fault}; expected the images' bytes, alone or in a struct of "
+        "bytes and path. If they are in another column, set dataset.columns. If the table has only paths, name the "
+        "folder of the images, or write the bytes into it, as `push_to_hub` of the library `datasets` does."
     )
 
 
@@ -336,7 +310,7 @@ def _sizes(files: Sequence[Path], notes: Counter[str], column: str) -> pa.Chunke
                 sizes += [compute.fill_null(part, 0) for part in found]
                 progress.image(rows)
             if nulls and nulls == file.metadata.num_rows:
-                raise LabelsimError(_only_paths(path))
+                raise _no_bytes(path, column, "holds no image")
             notes[NULL] += nulls
         progress.part()
     return pa.chunked_array(sizes, pa.int64())

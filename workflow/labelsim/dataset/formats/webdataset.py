@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Progress, Source
-from labelsim.dataset.formats.files import entries, is_image, states
+from labelsim.dataset.formats.files import entries, is_image
 from labelsim.dataset.formats.splits import check_split
 from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
 from labelsim.dataset.labels import class_ids
@@ -73,19 +73,14 @@ class WebDatasetSource(Source):
             found = found.set_column(0, FOUND.field("name"), joined(found["path"], "/", found["name"]))
         classes = list(dict.fromkeys(ids.values()))
         samples = sample_table(found, label_ids, classes)
-        skips = {kind: n for kind, n in sorted(skipped.items()) if n}
-        return Listing(classes, samples, skips, {REPEATED: repeated} if repeated else {})
+        return Listing.of(classes, samples, skipped, {REPEATED: repeated})
 
     def read(self, row: Mapping[str, Any]) -> bytes:
         """Read one sample."""
         return read_member(self._root / row["path"], row["offset"], row["bytes"])
 
-    def state(self) -> str:
-        """Digest the shards' names, sizes and modification times."""
-        try:
-            return states((shard.relative_to(self._root), shard) for shard in self._shards(Counter()))
-        except (OSError, LabelsimError):
-            return "missing"
+    def _files(self) -> Iterable[tuple[Path, Path]]:
+        return ((shard.relative_to(self._root), shard) for shard in self._shards(Counter()))
 
     @cached_property
     def _root(self) -> Path:
