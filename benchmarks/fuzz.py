@@ -40,7 +40,7 @@ from pyarrow import parquet
 from results import Result, write
 
 from labelsim.config import load
-from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import read_classes
 from labelsim.run import Run, figure_names, open_run
 from labelsim.stages.class_figure import class_figure
 from labelsim.stages.heatmap import heatmap

@@ -20,8 +20,9 @@ import results
 
 import labelsim.stages.scan
 from labelsim.config import load
-from labelsim.dataset.formats.progress import Progress
-from labelsim.dataset.formats.webdataset import _LABELLED, WebDatasetSource
+from labelsim.dataset.formats.base import Progress
+from labelsim.dataset.formats.webdataset import WebDatasetSource
+from labelsim.dataset.manifest import FOUND
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 
@@ -74,7 +75,7 @@ class Generated(WebDatasetSource):
         numbers = [labels.setdefault(class_, len(labels)) for class_ in classes]
         names = [f"{class_}_{row}.JPEG" for class_, row in zip(classes, rows, strict=True)]
         sizes = random.integers(90_000, 130_000, len(rows))
-        return pa.table([numbers, names, [shard.name] * len(rows), np.cumsum(sizes), sizes], schema=_LABELLED)
+        return pa.table([numbers, names, [shard.name] * len(rows), np.cumsum(sizes), sizes], schema=FOUND)
 
 
 def generated(folder: Path, rows: int) -> None:

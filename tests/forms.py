@@ -16,7 +16,7 @@ from PIL import Image
 from pyarrow import parquet
 from scipy.io import savemat
 
-from labelsim.dataset.classes import imagenet_names
+from labelsim.dataset.imagenet import imagenet_names
 
 WNIDS = ["n01440764", "n02119789", "n03445777", "n04254680", "n07753592"]  # tench to banana
 IMAGES = 8  # of a class

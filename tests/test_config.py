@@ -369,9 +369,8 @@ def test_every_shard_of_a_pattern_must_be_there(files):
     assert missing("dataset.source", f"{files}/a-{{0,2}}.tar") == []
     assert missing("dataset.source", f"{files}/a-*.tar") == []
     (problem,) = missing("dataset.source", f"{files}/a-{{0..3}}.tar")
-    assert (
-        problem == f"dataset.source: there is no {files}/a-1.tar and 1 more, which '{files}/a-{{0..3}}.tar' stands for"
-    )
+    assert problem.startswith(f"dataset.source: '{files}/a-{{0..3}}.tar'")
+    assert problem.endswith(f" {files}/a-1.tar and 1 more")
 
 
 def test_all_missing_files_are_listed(files):

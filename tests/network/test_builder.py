@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import nn
 
-from labelsim.dataset.classes import imagenet_names
+from labelsim.dataset.imagenet import imagenet_names
 from labelsim.errors import LabelsimError
 from labelsim.network import torchvision_models
 from labelsim.network.builder import build, check_name, load_callable

@@ -16,7 +16,7 @@ from torch import nn
 
 import labelsim.network
 from labelsim.config import check_files, load
-from labelsim.dataset.classes import imagenet_names
+from labelsim.dataset.imagenet import imagenet_names
 from labelsim.errors import LabelsimError
 from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build, check_name

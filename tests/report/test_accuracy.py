@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from labelsim.dataset.classes import imagenet_names
+from labelsim.dataset.imagenet import imagenet_names
 from labelsim.report.accuracy import near_chance, verdict
 from labelsim.statistics.accuracy import Accuracy
 

@@ -4,7 +4,7 @@ from PIL import Image
 from pyarrow import Table
 
 from labelsim.config import load
-from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import read_classes
 from labelsim.errors import LabelsimError
 from labelsim.stages.class_figure import class_figure
 from labelsim.stages.scan import scan

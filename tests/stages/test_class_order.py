@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pyarrow import Table
 
-from labelsim.dataset.class_index import write_classes
-from labelsim.dataset.shards import folds
+from labelsim.dataset.classes import write_classes
+from labelsim.dataset.sampling import folds
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import FOLDS, moments
 from labelsim.storage.json_files import write_document

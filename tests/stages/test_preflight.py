@@ -7,7 +7,7 @@ import pytest
 import toy
 
 from labelsim.config import load
-from labelsim.dataset.class_index import write_classes
+from labelsim.dataset.classes import write_classes
 from labelsim.errors import LabelsimError
 from labelsim.stages.network import network
 from labelsim.stages.preflight import preflight

@@ -55,7 +55,8 @@ def test_manifest_tells_classes_and_what_was_passed_over(dataset, tmp_path):
     (tmp_path / "images" / "stray.txt").touch()
     metadata = read_metadata(scanned(dataset, tmp_path / "manifest.parquet"))
     assert metadata["classes"] == sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
-    assert metadata["skipped"] == {"hidden": 1, "beside the class folders": 1, "empty class folders": 1}
+    assert metadata["skipped"] == {"hidden files and folders": 1, "files outside the class folders": 1}
+    assert metadata["notes"] == {"class folders are empty": 1}
 
 
 def test_texts_of_the_manifest_are_strings_to_every_reader(dataset, tmp_path):

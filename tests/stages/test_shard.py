@@ -7,7 +7,7 @@ import toy
 from pyarrow import parquet
 
 from labelsim.config import load
-from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import read_classes
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 from labelsim.storage.json_files import read_document

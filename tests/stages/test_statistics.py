@@ -9,7 +9,7 @@ import scipy.spatial.distance
 import scipy.stats
 from pyarrow import Table
 
-from labelsim.dataset.class_index import write_classes
+from labelsim.dataset.classes import write_classes
 from labelsim.errors import LabelsimError
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import moments

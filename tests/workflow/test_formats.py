@@ -12,7 +12,7 @@ from forms import FORMS, IMAGES, WNIDS, pictures
 from pyarrow import parquet
 from workflows import snakemake
 
-from labelsim.dataset.classes import imagenet_names
+from labelsim.dataset.imagenet import imagenet_names
 
 OTHER_IDS = {"webdataset"}  # by its own names
 

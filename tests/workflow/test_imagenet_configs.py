@@ -13,7 +13,8 @@ from torch import nn
 from workflows import REPOSITORY, snakemake
 
 from labelsim.config import load
-from labelsim.dataset.classes import class_names, find_class, imagenet_names
+from labelsim.dataset.classes import class_names, find_class
+from labelsim.dataset.imagenet import imagenet_names
 from labelsim.dataset.sources import open_source
 from labelsim.network.layer_groups import layer_groups
 

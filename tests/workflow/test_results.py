@@ -17,7 +17,7 @@ import xarray
 from PIL import Image
 from pyarrow import parquet
 
-from labelsim.dataset.shards import folds
+from labelsim.dataset.sampling import folds
 from labelsim.run import open_run
 from labelsim.storage.json_files import read_document, write_document
 

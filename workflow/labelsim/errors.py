@@ -1,9 +1,9 @@
 """The error that is meant for people, and what its messages are made of."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["LabelsimError", "near", "reason"]
+__all__ = ["LabelsimError", "listed", "near", "reason"]
 
 
 class LabelsimError(Exception):
@@ -11,6 +11,12 @@ class LabelsimError(Exception):
 
     Commands and jobs print the message without a traceback.
     """
+
+
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """Items of a message, separated by commas: the first ones, and how many there are more."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def near(name: str, known: Iterable[str]) -> str:

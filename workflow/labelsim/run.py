@@ -170,7 +170,7 @@ class Run:
         """Gap, hidden state and logits of every image of a shard."""
         dataset = self._store(self.paths.features(shard))
         # Classes may have been added since the shard was extracted: its classes are known by their ids.
-        from labelsim.dataset.class_index import read_classes
+        from labelsim.dataset.classes import read_classes
 
         index = {id_: i for i, id_ in enumerate(read_classes(Path(self.paths.index).parent)[0])}
         current = [index[id_] for id_ in dataset["class_id"].values.tolist()]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from labelsim.dataset.samples import SAMPLES
+from labelsim.dataset.manifest import SAMPLES
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 
@@ -56,7 +56,7 @@ def test_sorts_by_class_id_and_name_as_class_folders_do(tmp_path):
     assert listing.classes == ["B", "a", "a b"]
     assert listing.samples["sample_id"].to_pylist() == ["B/b.png", "B/ü 1.webp", "a b/É.JPG", "a/a.png", "a/z.png"]
     assert listing.samples["class_index"].to_pylist() == [0, 0, 2, 1, 1]
-    assert listing.skipped == {"not named as images": 1}
+    assert listing.skipped == {"files without the extension of an image": 1}
 
 
 def test_counts_what_it_skips(folder):
@@ -69,10 +69,10 @@ def test_counts_what_it_skips(folder):
     listing = open_source(folder, "flat").list()
     assert len(listing.samples) == 2
     assert listing.skipped == {
-        "folders beside the images": 1,
-        "hidden": 1,
-        "not named as images": 5,
-        "not regular files": 1,
+        "entries that are not regular files": 1,
+        "files without the extension of an image": 5,
+        "folders": 1,
+        "hidden files and folders": 1,
     }
 
 
@@ -96,11 +96,11 @@ def test_image_without_a_label_is_an_error(folder):
 
 
 def test_errors_of_folders_without_images(tmp_path):
-    with pytest.raises(LabelsimError, match="holds no images: no file directly in it is named as one") as error:
+    with pytest.raises(LabelsimError, match=rf"dataset\.source: .* {tmp_path}\.$") as error:
         open_source(tmp_path, "flat").list()
     assert "dataset.format: folder" not in str(error.value)
     (tmp_path / "n01440764").mkdir()
-    with pytest.raises(LabelsimError, match=r"if each is a class, set dataset\.format: folder"):
+    with pytest.raises(LabelsimError, match=r"dataset\.source: .*dataset\.format: folder"):
         open_source(tmp_path, "flat").list()
     with pytest.raises(LabelsimError, match="missing cannot be listed: No such file or directory"):
         open_source(tmp_path / "missing", "flat").list()

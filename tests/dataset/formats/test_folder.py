@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from labelsim.dataset.classes import imagenet_names
 from labelsim.dataset.formats.base import Listing, digest
-from labelsim.dataset.samples import SAMPLES
+from labelsim.dataset.imagenet import imagenet_names
+from labelsim.dataset.manifest import SAMPLES
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 
@@ -87,12 +87,12 @@ def test_counts_what_it_skips(tmp_path):
     assert listing.classes == ["a", "empty", "only hidden"]
     assert ids(listing) == ["a/1.png"]
     assert listing.skipped == {
-        "beside the class folders": 2,
-        "broken links beside the class folders": 2,
-        "empty class folders": 2,
-        "hidden": 4,
-        "not regular files": 1,
+        "broken links outside the class folders": 2,
+        "entries that are not regular files": 1,
+        "files outside the class folders": 2,
+        "hidden files and folders": 4,
     }
+    assert listing.notes == {"class folders are empty": 2}
 
 
 def test_empty_class_keeps_its_index(tmp_path):
@@ -216,9 +216,9 @@ def test_source_that_is_a_file_is_an_error(tmp_path):
 
 def test_no_class_folders_is_an_error(tmp_path):
     write(tmp_path / "notes.txt")
-    with pytest.raises(LabelsimError, match=r"holds no class folders\. Expected is one folder a class") as error:
+    with pytest.raises(LabelsimError, match=rf"dataset\.source: .*class folders in {tmp_path}\.") as error:
         open_source(tmp_path, "folder").list()
-    assert "images directly in it" not in str(error.value)
+    assert "dataset.format" not in str(error.value)
 
 
 def test_images_without_class_folders_are_pointed_out(tmp_path):
@@ -227,7 +227,7 @@ def test_images_without_class_folders_are_pointed_out(tmp_path):
     write(tmp_path / "notes.txt")
     with pytest.raises(
         LabelsimError,
-        match=r"images directly in it \(2, a\.png for one\): set dataset\.format: flat, and dataset\.labels",
+        match=r"dataset\.source: .* 2 images, such as a\.png\. .*dataset\.format: flat, and dataset\.labels",
     ):
         open_source(tmp_path, "folder").list()
 
@@ -294,7 +294,7 @@ def test_labels_of_folders_from_a_file(tmp_path):
     assert ids(listing) == ["cat/2.png", "cat/x/1.png", "dog/1.png", "dog/3.png"]
     assert listing.samples["path"].to_pylist() == ["Katze/2.png", "Katze/x/1.png", "Hund/1.png", "Welpe/3.png"]
     write(tmp_path / "images/Welpe/1.png")
-    with pytest.raises(LabelsimError, match=r"dataset\.labels: .*'dog/1\.png': Hund/1\.png and Welpe/1\.png"):
+    with pytest.raises(LabelsimError, match=r"dataset\.source: .*'dog/1\.png': Hund/1\.png and Welpe/1\.png"):
         open_source(tmp_path / "images", labels=str(file)).list()
 
 

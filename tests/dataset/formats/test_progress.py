@@ -1,6 +1,6 @@
 import logging
 
-from labelsim.dataset.formats.progress import Progress
+from labelsim.dataset.formats.base import Progress
 
 
 def test_logs_how_far_a_listing_is(caplog):

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelsim.dataset.classes import imagenet_names
-from labelsim.dataset.detection import detect
-from labelsim.dataset.samples import SAMPLES
-from labelsim.dataset.sources import open_source
+from labelsim.dataset.imagenet import imagenet_names
+from labelsim.dataset.manifest import SAMPLES
+from labelsim.dataset.sources import detect, open_source
 from labelsim.errors import LabelsimError
 from labelsim.images.decode import decode
 
@@ -157,7 +156,7 @@ def test_shards_on_several_disks(tmp_path):
 
 
 def test_a_folder_without_shards_is_an_error(tmp_path):
-    with pytest.raises(LabelsimError, match=r"there are no shards, files called \.tar, in"):
+    with pytest.raises(LabelsimError, match=rf"dataset\.source: .*{tmp_path}$"):
         open_source(tmp_path, "webdataset").list()
 
 
@@ -165,7 +164,7 @@ def test_a_thousand_numbers_need_a_word(tmp_path):
     wnids = sorted(imagenet_names())
     files = [file for i in range(1000) for file in labelled(f"{wnids[i]}_{i}", i)]
     path = shard(tmp_path / "a.tar", *files)
-    with pytest.raises(LabelsimError, match=r"1,000 numbered classes.*imagenet-1k.*as-is"):
+    with pytest.raises(LabelsimError, match=r"dataset\.labels: .* 0 to 999.*imagenet-1k.*as-is"):
         open_source(path).list()
     source = open_source(path, labels="imagenet-1k")
     assert source.list().classes == wnids
@@ -225,7 +224,7 @@ def test_imagenet_is_the_same_in_folders_and_in_shards(tmp_path):
         ([*labelled("1", "a"), *labelled("1", "a")], r"2 images in the sample 'k/1': k/1\.jpg at byte .*k/1\.jpg at"),
         (
             [*labelled("1", "a"), *labelled("2", "a"), *labelled("1", "a")],
-            r"the same sample 'a/b\.tar/k/1\.jpg': in b\.tar at byte .* and b\.tar at byte",
+            r"dataset\.source: .*'a/b\.tar/k/1\.jpg': b\.tar at byte .* and b\.tar at byte",
         ),
     ],
 )
@@ -253,9 +252,9 @@ def test_counts_what_it_skips(tmp_path):
     assert contents(source) == {"a/1.jpg": b"1"}
     assert source.list().classes == ["a"]
     assert source.list().skipped == {
-        "beside the shards": 2,
+        "files that are not shards": 2,
         "files without an extension in shards": 1,
-        "hidden": 1,
+        "hidden files and folders": 1,
         "samples without an image (jpg, jpeg, png, webp)": 2,
     }
 
@@ -271,7 +270,7 @@ def test_keys_that_begin_again_in_each_shard(tmp_path):
         "b/1.tar/000001.jpg": b"000001",
         "b/1.tar/000002.jpg": b"000002",
     }
-    assert source.list().skipped == {"images whose key another shard has too (their sample ids name the shard)": 1}
+    assert source.list().notes == {"images have the key of another shard's image (so all sample ids name the shard)": 1}
     # of two classes, they are told apart already
     shard(tmp_path / "1.tar", *labelled("000000", "b"))
     assert list(contents(source)) == ["a/000000.jpg", "b/000000.jpg", "b/000001.jpg"]
@@ -285,7 +284,7 @@ def test_a_compressed_archive_beside_shards_is_counted(tmp_path):
     for source in (tmp_path, tmp_path / "*"):
         listing = open_source(source, "webdataset").list()
         assert listing.samples["sample_id"].to_pylist() == ["a/0.jpg"]
-        assert listing.skipped == {"beside the shards": 1, "compressed archives beside the shards": 2}
+        assert listing.skipped == {"files that are not shards": 1, "compressed archives": 2}
 
 
 def test_compressed_shards_alone_are_an_error(tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 from pyarrow.compute import field
 
 from labelsim.dataset.classes import find_class
-from labelsim.dataset.shards import choose
+from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
 from labelsim.errors import LabelsimError
 from labelsim.images.decode import ImageError, decode

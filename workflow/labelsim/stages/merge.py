@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelsim.dataset.class_index import read_classes
+from labelsim.dataset.classes import read_classes
 from labelsim.errors import LabelsimError
 from labelsim.methods import MOMENTS
 from labelsim.statistics.moments import Moments, empty, merge

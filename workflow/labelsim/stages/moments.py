@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelsim.dataset.class_index import read_classes
-from labelsim.dataset.shards import folds
+from labelsim.dataset.classes import read_classes
+from labelsim.dataset.sampling import folds
 from labelsim.methods import MOMENTS
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelsim.dataset.class_index import read_classes
-from labelsim.dataset.classes import find_class
+from labelsim.dataset.classes import find_class, read_classes
 from labelsim.errors import LabelsimError
 from labelsim.network.layer_groups import check_methods, layer_groups
 from labelsim.network.outputs import output_labels

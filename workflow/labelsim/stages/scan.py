@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from labelsim.dataset.formats.base import Source, digest
-from labelsim.dataset.shards import choose
+from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import format_of, open_source
 from labelsim.errors import LabelsimError
 from labelsim.storage.parquet import write_table
@@ -31,7 +31,7 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
         The configuration's section `dataset`.
     manifest : Path
         The Parquet table to write. Its metadata hold the format that the images are read in, the classes, those
-        without images included, and what was ignored.
+        without images included, what was ignored, and the listing's notes.
     threads : int
         Images read at a time where `content_digest` is asked for.
 
@@ -58,10 +58,12 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
         f"{len(listing.classes):,}",
         compute.sum(samples["bytes"]).as_py() / 1e6,
     )
-    for what, number in listing.skipped.items():
-        if number:
-            logger.info("Passed over: %s: %s", what, f"{number:,}")
-    write_table(samples, manifest, {"format": format, "classes": listing.classes, "skipped": listing.skipped})
+    for kind, number in listing.skipped.items():
+        logger.info("Ignored %s %s", f"{number:,}", kind)
+    for kind, number in listing.notes.items():
+        logger.info("%s %s", f"{number:,}", kind)
+    metadata = {"format": format, "classes": listing.classes, "skipped": listing.skipped, "notes": listing.notes}
+    write_table(samples, manifest, metadata)
 
 
 def _digests(source: Source, samples: pa.Table, threads: int) -> Iterator[str]:

@@ -8,8 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from labelsim.dataset.class_index import write_classes
-from labelsim.dataset.classes import class_names
+from labelsim.dataset.classes import class_names, write_classes
 from labelsim.dataset.shards import automatic_aim, cut, shard_name
 from labelsim.errors import LabelsimError
 from labelsim.storage.digests import canonical, digest
@@ -42,7 +41,7 @@ def shard(
     index : Path
         The JSON file to write: `digest` of the dataset, number of `images` and of `classes`, digest of their `names`,
         and `shards` (name and number of images, in the order of the manifest). The shards' tables,
-        `classes.json` and `class_ids.json` are written beside it (see `labelsim.dataset.class_index`).
+        `classes.json` and `class_ids.json` are written beside it (see `labelsim.dataset.classes`).
 
     Raises
     ------

@@ -1,75 +1,52 @@
-"""ImageNet's own archives: a tar of one tar a class, or a tar of images whose labels are elsewhere."""
+"""ImageNet's own archives: a tar with one tar per class, or a tar of images whose labels are elsewhere."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import compute
 
-from labelsim.dataset.formats.base import Listing, Source
-from labelsim.dataset.formats.entries import is_image, states
-from labelsim.dataset.formats.progress import Progress
-from labelsim.dataset.formats.split_files import split_by_folder
+from labelsim.dataset.formats.base import Listing, Progress, Source
+from labelsim.dataset.formats.files import is_image
+from labelsim.dataset.formats.splits import split_of_folders
 from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
-from labelsim.dataset.label_ids import class_ids_of_folders
-from labelsim.dataset.labels import image_labels, label_file
+from labelsim.dataset.labels import class_ids_of_folders, image_labels, label_file
+from labelsim.dataset.manifest import FOUND, sample_table
 from labelsim.dataset.paths import expand
-from labelsim.dataset.samples import FOUND, sample_table
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, listed
 
 __all__ = ["ArchiveSource"]
 
-BESIDE = "beside the class archives"
-EMPTY = "empty class archives"
-NO_IMAGE = "not images by their names"
+OUTSIDE = "files outside the class archives"
+EMPTY = "class archives are empty"
+NO_IMAGE = "files without the extension of an image"
 
 
 class ArchiveSource(Source):
     """An archive such as ILSVRC2012_img_train.tar or ILSVRC2012_img_val.tar, read without unpacking it.
 
-    If there are archives in it, each is a class: its name without `.tar` is the class_id, unless `labels` gives it
-    another, and every regular file in it a sample. If there are none, the images in it are the samples, and their
-    file names say which class they are of. A sample's id is its class_id, a slash, and its file's name without
-    folders.
+    If it has archives in it, each is a class, even if empty: its name without `.tar` is the class id, unless `labels`
+    gives it another, and every regular file in it is a sample. Otherwise the images in it are the samples, and their
+    class is known by their file names. A sample's id is its class id, a slash, and its file's name without folders.
 
     Parameters
     ----------
-    path : path
-        The archive, uncompressed.
-    labels : str
-        The configuration's `dataset.labels`: for class archives see
-        `labelsim.dataset.label_ids.class_ids_of_folders`, for images that are in none
-        `labelsim.dataset.labels.image_labels`, which also looks in the archive's folder.
+    path, labels
+        As for `Source`. See `labelsim.dataset.labels.class_ids_of_folders` for class archives, and `image_labels` for
+        images, whose labels `auto` looks for in the archive's folder.
     """
 
-    def __init__(self, path: str | Path, labels: str = "auto") -> None:
-        self.path = Path(path)
-        self.labels = labels
-
     def list(self) -> Listing:
-        """List the classes and the samples.
-
-        Returns
-        -------
-        Listing
-            An empty class archive is counted in `skipped` and stays a class.
-
-        Raises
-        ------
-        LabelsimError
-            If the archive, or one in it, is not there, unreadable or damaged, if the class archives are of several
-            splits by the folders they are in, if an image has no label, or if two images of a class have the same file
-            name.
-        """
+        """List the classes and the samples."""
         path = self._archive()
         skipped: Counter[str] = Counter()
         progress = Progress("class archives")
-        classes: set[str] = set()
+        archives: dict[str, int] = {}
         splits: dict[str, PurePosixPath] = {}
         tables = [FOUND.empty_table()]
         images: list[Member] = []
+        empty = 0
         with opened(path) as file:
             for member in tar_members(file, path, skipped):
                 name = PurePosixPath(member.name)
@@ -81,78 +58,52 @@ class ArchiveSource(Source):
                 for image in tar_members(file, f"{path}: {name}", skipped, member.offset, member.size):
                     inside.append(image)
                     progress.image()
-                classes.add(name.stem)
-                if split := split_by_folder(name):
+                number = archives.setdefault(name.stem, len(archives))
+                if split := split_of_folders(name):
                     splits.setdefault(split[0], name)
-                skipped[EMPTY] += not inside
-                tables.append(_found(path, [name.stem] * len(inside), inside))
+                empty += not inside
+                tables.append(_found(path, [number] * len(inside), inside))
                 progress.part()
         if len(splits) > 1:
-            some = ", ".join(map(str, splits.values()))
+            examples = ", ".join(map(str, splits.values()))
             raise LabelsimError(
-                f"dataset.source: {path} holds the class archives of more than one split: {some} and so on. Unpack it, "
-                "and pack those of one split together."
+                f"dataset.source: {path} has class archives of more than one split: {examples}. Unpack it, and pack "
+                "those of one split together."
             )
-        if classes:
-            skipped[BESIDE] += len(images)
-            ids = class_ids_of_folders(classes, self.labels)
-            found = _with_class_ids(pa.concat_tables(tables), ids)
+        if archives:
+            skipped[OUTSIDE] += len(images)
+            ids = class_ids_of_folders(archives, self.labels)
+            found, label_ids = pa.concat_tables(tables), [ids[name] for name in archives]
         else:
             known = [image for image in images if is_image(image.name)]
             skipped[NO_IMAGE] += len(images) - len(known)
             names = [PurePosixPath(image.name).name for image in known]
             ids = image_labels(list(dict.fromkeys(names)), self.labels, path.parent)
-            found = _found(path, [ids[name] for name in names], known)
-        class_ids = sorted(set(ids.values()))
-        samples = sample_table(found, class_ids)
-        return Listing(class_ids, samples, {kind: n for kind, n in sorted(skipped.items()) if n})
+            numbers = {name: number for number, name in enumerate(ids)}
+            found, label_ids = _found(path, [numbers[name] for name in names], known), list(ids.values())
+        classes = sorted(set(label_ids))
+        return Listing.of(classes, sample_table(found, label_ids, classes), skipped, {EMPTY: empty})
 
     def read(self, row: Mapping[str, Any]) -> bytes:
-        """Read one sample's bytes.
-
-        Parameters
-        ----------
-        row : mapping
-            Its row; `path`, `offset` and `bytes` are used.
-
-        Raises
-        ------
-        OSError
-            If the archive cannot be read, or is another one than was listed.
-        """
+        """Read one sample."""
         return read_member(self.path.parent / row["path"], row["offset"], row["bytes"])
 
-    def state(self) -> str:
-        """Return a digest of the archive's name, size and modification time, and of a label file's beside it.
-
-        "missing" if the archive is not there.
-        """
-        try:
-            path = self._archive()
-            files = [path, label_file("auto", path.parent)] if self.labels == "auto" else [path]
-            return states((file.name, file) for file in files if file is not None)
-        except (OSError, LabelsimError):
-            return "missing"
+    def _files(self) -> Iterable[tuple[str, Path]]:
+        path = self._archive()
+        labels = label_file("auto", path.parent) if self.labels == "auto" else None
+        return ((file.name, file) for file in (path, labels) if file)
 
     def _archive(self) -> Path:
         path, *more = expand(self.path)
         if more or path.is_dir():
             several = sorted(path.glob("*.tar")) if path.is_dir() else [path, *more]
-            names = ", ".join(str(archive) for archive in several[:3]) or "such as ILSVRC2012_img_train.tar"
-            raise LabelsimError(f"dataset.source: {self.path} is not one archive: name one, {names}")
+            names = listed(list(map(str, several))) or "such as ILSVRC2012_img_train.tar"
+            raise LabelsimError(f"dataset.source: {self.path} is not one archive. Name one: {names}")
         return path
 
 
-def _with_class_ids(found: pa.Table, ids: Mapping[str, str]) -> pa.Table:
-    """Replace the names of class archives by the class ids that they mean."""
-    names, class_ids = (pa.array(texts, pa.large_string()) for texts in (ids.keys(), ids.values()))
-    numbers = compute.index_in(found["class_id"], value_set=names).chunks
-    column = pa.chunked_array([pa.DictionaryArray.from_arrays(part, class_ids) for part in numbers])
-    return found.set_column(FOUND.names.index("class_id"), "class_id", column)
-
-
-def _found(path: Path, class_ids: Sequence[str], members: Sequence[Member]) -> pa.Table:
+def _found(path: Path, labels: Sequence[int], members: Sequence[Member]) -> pa.Table:
     names = [PurePosixPath(member.name).name for member in members]
     offsets = [member.offset for member in members]
     sizes = [member.size for member in members]
-    return pa.table([names, class_ids, [path.name] * len(members), offsets, sizes], schema=FOUND)
+    return pa.table([names, labels, [path.name] * len(members), offsets, sizes], schema=FOUND)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from labelsim.dataset.formats.entries import HIDDEN, NOT_UTF8, SPECIAL
+from labelsim.dataset.formats.files import HIDDEN, NOT_UTF8, SPECIAL
 from labelsim.errors import LabelsimError
 
 __all__ = ["Member", "opened", "read_member", "tar_members"]
@@ -19,8 +19,7 @@ SPARSE = "sparse files in archives"
 
 _BLOCK = tarfile.BLOCKSIZE
 _ZEROS = bytes(_BLOCK)
-# What tar programs fill the last record up with is far less. More is a download that was never finished, in a file
-# that was given its full size at the beginning.
+# More zeros than tar programs add are of a download that was not finished, in a file that got its full size at once.
 _MOST_PADDING = 1 << 20
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -33,17 +32,7 @@ _COMPRESSED = {
 
 
 class Member(NamedTuple):
-    """A regular file in an archive.
-
-    Attributes
-    ----------
-    name : str
-        Its path in the archive, without `./` before it.
-    offset : int
-        Where its first byte lies in the file that is read.
-    size : int
-        How many bytes it has.
-    """
+    """A regular file in an archive: path without a leading `./`, position of its first byte, number of bytes."""
 
     name: str
     offset: int
@@ -52,15 +41,9 @@ class Member(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open an archive, to read it within the block.
-
-    Raises
-    ------
-    LabelsimError
-        If it is not there or no regular file, or if it cannot be opened, or read in the block.
-    """
+    """Open an archive; LabelsimError if it is no regular file, cannot be opened, or cannot be read in the block."""
     try:
-        if not path.is_file():  # to open a pipe would wait for its writer
+        if not path.is_file():  # opening a pipe would wait for its writer
             raise LabelsimError(f"dataset.source: there is no archive {path}")
         with path.open("rb") as file:
             yield file
@@ -73,8 +56,8 @@ def tar_members(
 ) -> Iterator[Member]:
     """Iterate over the regular files in an uncompressed tar archive.
 
-    The standard library's reader takes whatever is no header for the end. Here the end mark, a block of zeros, must be
-    where the members end, and nothing but zeros may follow it.
+    The standard library's reader stops wherever there is no header. Here a block of zeros must mark the end, and only
+    zeros may follow it. Incomplete archives are errors; they are never read in part.
 
     Parameters
     ----------
@@ -83,10 +66,10 @@ def tar_members(
     where : path
         What error messages call the archive.
     skipped : Counter
-        What is left out is counted here by kind: hidden files, links, whatever is not a regular file, sparse files,
-        which do not lie in the archive as one piece, and names that are not UTF-8.
+        Counts here, by kind, what is ignored: hidden files, links, other entries that are not regular files, sparse
+        files (which are not stored in one piece), and names that are not UTF-8.
     start, size : int
-        Which part of the file is the archive, if it lies in another one.
+        The part of the file that is the archive, if it is inside another one.
 
     Yields
     ------
@@ -96,8 +79,8 @@ def tar_members(
     Raises
     ------
     LabelsimError
-        If the archive is compressed, is none, ends too early, is damaged, or goes on behind its end mark. Members
-        that come before the fault have been given by then.
+        If the file is compressed or no tar archive, is cut off or damaged, or goes on after its end mark. Members
+        before the fault have been yielded by then.
     """
     end = os.fstat(file.fileno()).st_size if size is None else start + size
     file.seek(start)
@@ -105,15 +88,14 @@ def tar_members(
     for magic, program in _COMPRESSED.items():
         if head.startswith(magic):
             raise LabelsimError(
-                f"dataset.source: {where} is compressed ({program}). Images are read in place, which needs an "
-                "uncompressed archive: uncompress it."
+                f"dataset.source: {where} is compressed ({program}). Images are read in place: uncompress it first."
             )
     at = start
     try:
         file.seek(start)
         archive = tarfile.TarFile(fileobj=file, encoding="utf-8", errors="surrogateescape")
         while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # it would keep them all
+            archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
             regular = member.isreg() and not member.issparse()
             if archive.offset <= at or member.size < 0 or (regular and member.offset_data + member.size > end):
                 raise _damaged(where, at)
@@ -122,7 +104,7 @@ def tar_members(
                 skipped[reason] += 1
             elif regular:
                 yield Member(str(PurePosixPath(member.name)), member.offset_data, member.size)
-    except (tarfile.TarError, ValueError, OverflowError):  # of damaged headers, those that are no TarError
+    except (tarfile.TarError, ValueError, OverflowError):  # damaged headers raise these too
         raise _damaged(where, at) from None
     _check_end(file, where, at, end)
 
@@ -130,17 +112,10 @@ def tar_members(
 def read_member(path: Path, offset: int, size: int) -> bytes:
     """Read a regular file in an uncompressed tar archive.
 
-    Parameters
-    ----------
-    path : Path
-        The archive.
-    offset, size : int
-        As in `Member`.
-
     Raises
     ------
     OSError
-        If the archive cannot be read, or holds no file of this size there: it is another one than it was.
+        If the archive cannot be read, or has no file of this size there because it was replaced.
     """
     with path.open("rb") as file:
         file.seek(offset - _BLOCK)
@@ -173,23 +148,23 @@ def _skip(member: tarfile.TarInfo) -> str | None:
 
 
 def _check_end(file: BinaryIO, where: str | Path, at: int, end: int) -> None:
-    """See that an archive has its end mark where its members end, and nothing behind it."""
+    """Check that the end mark follows the last member, and nothing follows it."""
     file.seek(at)
     if at + _BLOCK > end or file.read(_BLOCK) != _ZEROS:
         raise _damaged(where, at)
     padding = end - at - _BLOCK
     if padding > _MOST_PADDING:
         raise LabelsimError(
-            f"dataset.source: {where} ends at byte {at:,}, but {padding:,} bytes follow. It was not copied to its end, "
-            "or is several archives joined together: copy it again, or take them apart."
+            f"dataset.source: {where} ends at byte {at:,}, but {padding:,} bytes follow. Either it was not copied to "
+            "its end, or archives were joined together: copy it again, or split it."
         )
     if any(file.read(padding)):
         raise LabelsimError(
-            f"dataset.source: {where} goes on behind its end mark at byte {at:,}: it is damaged, or several archives "
-            "joined together. Copy it again, or take them apart."
+            f"dataset.source: {where} goes on after its end mark at byte {at:,}: it is damaged, or archives were "
+            "joined together. Copy it again, or split it."
         )
 
 
 def _damaged(where: str | Path, at: int) -> LabelsimError:
-    what = f"cut off or damaged at byte {at:,}" if at else "no tar archive, or is damaged at its very beginning"
+    what = f"cut off or damaged at byte {at:,}" if at else "no tar archive, or is damaged at its beginning"
     return LabelsimError(f"dataset.source: {where} is {what}: copy it again")

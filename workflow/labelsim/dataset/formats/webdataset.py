@@ -1,4 +1,4 @@
-"""WebDataset: tar archives in which the files of a sample lie next to one another, its label among them."""
+"""WebDataset: tar archives in which the files of a sample lie next to each other, its label among them."""
 
 from __future__ import annotations
 
@@ -14,107 +14,73 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from labelsim.dataset.formats.base import Listing, Source
-from labelsim.dataset.formats.entries import entries, is_image, states
-from labelsim.dataset.formats.progress import Progress
-from labelsim.dataset.formats.split_files import check_split
+from labelsim.dataset.formats.base import Listing, Progress, Source
+from labelsim.dataset.formats.files import entries, is_image
+from labelsim.dataset.formats.splits import check_split
 from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
-from labelsim.dataset.label_ids import class_ids
+from labelsim.dataset.labels import class_ids
+from labelsim.dataset.manifest import FOUND, joined, repeats, sample_table
 from labelsim.dataset.paths import parts, root
-from labelsim.dataset.samples import FOUND, joined, repeats, sample_table
 from labelsim.errors import LabelsimError
 
 __all__ = ["WebDatasetSource", "holds_samples"]
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
-BESIDE = "beside the shards"
-PACKED = "compressed archives beside the shards"
+OTHER = "files that are not shards"
+PACKED = "compressed archives"
 NO_EXTENSION = "files without an extension in shards"
 NO_IMAGE = f"samples without an image ({', '.join(IMAGES)})"
-REPEATED = "images whose key another shard has too (their sample ids name the shard)"
+REPEATED = "images have the key of another shard's image (so all sample ids name the shard)"
 
 _COMPRESSED = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tgz")
-# `label` is a number, in the order in which the labels were met
-_LABELLED = pa.schema([("label", pa.int32()), *(field for field in FOUND if field.name != "class_id")])
 
 
 class WebDatasetSource(Source):
     """Shards in WebDataset's format, read in place.
 
-    The members of a shard that follow one another and have the same path up to the first dot of the file name, their
-    key, are a sample. It has one image, and its label in a member `.cls`, as a number or a text, or else in a member
-    `.json` under `label`. `dataset.labels` says which class a label means: see
-    `labelsim.dataset.label_ids.class_ids`.
+    Consecutive members of a shard with the same key, which is the path up to the first dot of the file name, are a
+    sample. It has one image, and its label in a member `.cls`, as a number or a text, or else in a member `.json` under
+    `label`.
 
-    A sample's id is `<class_id>/<key>.<extension>`. The format promises that a key is unique in its shard, not that
-    it is in the dataset: many writers begin each shard at 0. So if images of a class in several shards have the
-    same key, all of the dataset's ids are `<class_id>/<shard>/<key>.<extension>`: which of the two forms it is
-    depends neither on the order of the shards nor on the image.
+    A sample's id is `<class_id>/<key>.<extension>`. Keys are unique in a shard, but many writers begin each shard at 0.
+    If images of a class in several shards have the same key, all ids of the dataset are
+    `<class_id>/<shard>/<key>.<extension>`: the form of the id depends neither on the order of the shards nor on the
+    image. The classes are those that occur.
 
     Parameters
     ----------
     path : path
         A shard, a folder of shards, or a pattern of either (see `labelsim.dataset.paths.expand`).
     labels : str
-        The configuration's `dataset.labels`.
+        The configuration's `dataset.labels`: see `labelsim.dataset.labels.class_ids`.
     """
 
-    def __init__(self, path: str | Path, labels: str = "auto") -> None:
-        self.path = Path(path)
-        self.labels = labels
-
     def list(self) -> Listing:
-        """List the classes and the samples.
-
-        Returns
-        -------
-        Listing
-            The classes are those that occur.
-
-        Raises
-        ------
-        LabelsimError
-            If there are no shards, or of several splits (see `labelsim.dataset.formats.split_files.check_split`), if
-            one of them is damaged, if an image has no label or a sample several images, or if a label means no class.
-        """
+        """List the classes and the samples."""
         skipped: Counter[str] = Counter()
         shards = self._shards(skipped)
         progress = Progress("shards", len(shards))
-        tables = [_LABELLED.empty_table()]
+        tables = [FOUND.empty_table()]
         labels: dict[str, int] = {}
         for shard in shards:
             tables.append(self._shard(shard, labels, skipped, progress))
             progress.part()
+        found = pa.concat_tables(tables)
         ids = class_ids(list(labels), self.labels)
-        found = _with_class_ids(pa.concat_tables(tables), [ids[label] for label in labels])
-        if repeated := repeats(found):
-            skipped[REPEATED] = repeated
-            names = joined(found["path"], "/", found["name"])
-            found = found.set_column(0, FOUND.field("name"), names)
+        label_ids = [ids[label] for label in labels]
+        repeated = repeats(found, label_ids)
+        if repeated:
+            found = found.set_column(0, FOUND.field("name"), joined(found["path"], "/", found["name"]))
         classes = list(dict.fromkeys(ids.values()))
-        return Listing(classes, sample_table(found, classes), {kind: n for kind, n in sorted(skipped.items()) if n})
+        samples = sample_table(found, label_ids, classes)
+        return Listing.of(classes, samples, skipped, {REPEATED: repeated})
 
     def read(self, row: Mapping[str, Any]) -> bytes:
-        """Read one sample's bytes.
-
-        Parameters
-        ----------
-        row : mapping
-            Its row; `path`, `offset` and `bytes` are used.
-
-        Raises
-        ------
-        OSError
-            If the shard cannot be read, or is another one than was listed.
-        """
+        """Read one sample."""
         return read_member(self._root / row["path"], row["offset"], row["bytes"])
 
-    def state(self) -> str:
-        """Return a digest of the shards' names, sizes and modification times; "missing" if there are none."""
-        try:
-            return states((shard.relative_to(self._root), shard) for shard in self._shards(Counter()))
-        except (OSError, LabelsimError):
-            return "missing"
+    def _files(self) -> Iterable[tuple[Path, Path]]:
+        return ((shard.relative_to(self._root), shard) for shard in self._shards(Counter()))
 
     @cached_property
     def _root(self) -> Path:
@@ -128,21 +94,20 @@ class WebDatasetSource(Source):
             packed = [file for file in files if file.name.lower().endswith(_COMPRESSED)]
             if not tars and packed:
                 raise LabelsimError(
-                    f"dataset.source: {packed[0]} is compressed. Images are read in place, which needs uncompressed "
-                    "shards: uncompress it."
+                    f"dataset.source: {packed[0]} is compressed. Images are read in place: uncompress it first."
                 )
             if not tars:
-                raise LabelsimError(f"dataset.source: there are no shards, files called .tar, in {part}")
+                raise LabelsimError(f"dataset.source: there are no shards (.tar files) in {part}")
             if missing := [shard for shard in tars if not shard.is_file()]:
                 raise LabelsimError(f"dataset.source: there is no shard {missing[0]}")
             check_split(part, tars)
             skipped[PACKED] += len(packed)
-            skipped[BESIDE] += len(files) - len(tars) - len(packed)
+            skipped[OTHER] += len(files) - len(tars) - len(packed)
             shards.update(tars)
         return sorted(shards)
 
     def _shard(self, shard: Path, labels: dict[str, int], skipped: Counter[str], progress: Progress) -> pa.Table:
-        """List the samples of a shard, with the columns of `_LABELLED`; labels not met before are added to `labels`."""
+        """List the samples of a shard, with the columns of `FOUND`; new labels are added to `labels`."""
         names, numbers, offsets, sizes = [], [], [], []
         with opened(shard) as file:
             for key, group in groupby(_parts(tar_members(file, shard, skipped), skipped), key=attrgetter("key")):
@@ -157,11 +122,11 @@ class WebDatasetSource(Source):
                 sizes.append(image.member.size)
                 progress.image()
         path = shard.relative_to(self._root).as_posix()
-        return pa.table([numbers, names, [path] * len(names), offsets, sizes], schema=_LABELLED)
+        return pa.table([names, numbers, [path] * len(names), offsets, sizes], schema=FOUND)
 
 
 def holds_samples(members: Iterable[Member]) -> bool:
-    """Whether an image in an archive has a file that is none beside it, under its own key."""
+    """Whether an image in an archive has a file of another kind next to it with the same key."""
     groups = (list(group) for _, group in groupby(_parts(members, Counter()), key=attrgetter("key")))
     return any(
         any(part.kind in IMAGES for part in group) and not all(is_image(part.member.name) for part in group)
@@ -174,7 +139,7 @@ def _inside(path: Path) -> list[Path]:
 
 
 class _Part(NamedTuple):
-    """A member of a shard, its name taken apart: `extension` is what follows the first dot of the file name."""
+    """A member of a shard; `extension` is what follows the first dot of the file name, `key` what comes before."""
 
     key: str
     extension: str
@@ -196,31 +161,31 @@ def _parts(members: Iterable[Member], skipped: Counter[str]) -> Iterator[_Part]:
 
 
 def _image(parts: Sequence[_Part], shard: Path) -> _Part | None:
-    """The part of a sample that is its image."""
+    """Return the part of a sample that is its image."""
     images = [part for part in parts if part.kind in IMAGES]
     if len(images) > 1:
         places = ", ".join(f"{part.member.name} at byte {part.member.offset:,}" for part in images)
         raise LabelsimError(
-            f"dataset.source: {shard} has {len(images)} images in the sample {parts[0].key!r}: {places}. "
-            "A sample has one: take the others away, or give them another name."
+            f"dataset.source: {shard} has {len(images)} images in the sample {parts[0].key!r}: {places}. A sample has "
+            "one image: rename or remove the others."
         )
     return images[0] if images else None
 
 
 def _label(parts: Sequence[_Part], file: BinaryIO, shard: Path) -> str:
-    """A sample's label, as it is written."""
+    """Return a sample's label as it is written."""
     for kind, parse in (("cls", _of_text), ("json", _of_json)):
-        for part in (part for part in parts if part.kind == kind):
-            data = os.pread(file.fileno(), part.member.size, part.member.offset)
-            try:
-                label = parse(data)
-            except ValueError as error:
-                raise LabelsimError(f"dataset.source: {shard}: {part.member.name} has no label: {error}") from None
-            return label
+        for part in parts:
+            if part.kind == kind:
+                data = os.pread(file.fileno(), part.member.size, part.member.offset)
+                try:
+                    return parse(data)
+                except ValueError as error:
+                    raise LabelsimError(f"dataset.source: {shard}: {part.member.name} has no label: {error}") from None
     key = parts[0].key
     raise LabelsimError(
-        f"dataset.source: {shard}: the image {key!r} has no label. Expected is a member {key}.cls, or {key}.json with "
-        f"`label` in it, next to the image; next to it are: {', '.join(part.member.name for part in parts)}"
+        f"dataset.source: {shard}: the image {key!r} has no label. Expected {key}.cls, or {key}.json with `label`, "
+        f"next to the image; found: {', '.join(part.member.name for part in parts)}"
     )
 
 
@@ -237,11 +202,3 @@ def _of_json(data: bytes) -> str:
     if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
         raise ValueError("expected `label`, a whole number or a text")
     return str(label)
-
-
-def _with_class_ids(labelled: pa.Table, ids: Sequence[str]) -> pa.Table:
-    """Replace the labels by the class ids that they mean."""
-    dictionary = pa.array(ids, pa.large_string())
-    numbers = labelled["label"].chunks
-    class_id = pa.chunked_array([pa.DictionaryArray.from_arrays(part, dictionary) for part in numbers])
-    return labelled.append_column("class_id", class_id).select(FOUND.names)
