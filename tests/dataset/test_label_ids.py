@@ -93,8 +93,10 @@ def test_a_name_of_imagenet_is_what_find_class_takes_it_for():
     synonyms = sorted({synonym.strip() for label in official for synonym in label.split(",")})
     shared = ["crane", "maillot", "missile", "corn", "sunglasses", "projectile", "CRANE", "maillot, tank suit"]
     for name in [*shared, *random.Random(0).sample(synonyms, 100), *random.Random(1).sample(official, 30), *ids[:9]]:
+        # People are asked where it is another's further synonym; a label is that of the class that it stands first for.
+        first = [i for i, label in enumerate(official) if label.split(",")[0].casefold() == name.casefold()]
         try:
-            expected = find_class(name, ids, class_names(ids))
+            expected = find_class(name, ids, class_names(ids)) if len(first) != 1 else first[0]
         except LabelsimError:
             with pytest.raises(LabelsimError, match=rf"dataset\.labels: .*{name!r}"):
                 class_ids([name], "imagenet-1k")

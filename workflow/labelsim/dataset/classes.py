@@ -166,10 +166,9 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     Parameters
     ----------
     query : str
-        A class's id; its name, or the first synonym of its official label, if it has its ImageNet-1k name; a further
-        synonym, or that label; a part of its name; a part of its label. The first of these that any class has
-        decides, and then no other class may have it: "maillot" and "crane" are two classes each. Case matters in ids
-        only.
+        A class's id; its name, or, if it has its ImageNet-1k name, its official label or any synonym in that; a part of
+        its name; a part of its label. The first of these that any class has decides, and then no other class may have
+        it: "maillot", "crane" and "missile" are two classes each. Case matters in ids only.
     ids, names : sequence of str
         Ids and names of the classes.
 
@@ -190,8 +189,7 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     wanted = _folded(query.strip())
     ways: list[Callable[[int], bool]] = [
         lambda i: composed(ids[i]) == composed(query),
-        lambda i: wanted in (folded[i], *synonyms[i][:1]),
-        lambda i: wanted in synonyms[i] or wanted == ", ".join(synonyms[i]),
+        lambda i: wanted in (folded[i], *synonyms[i], ", ".join(synonyms[i])),
         lambda i: wanted in folded[i],
         lambda i: wanted in ", ".join(synonyms[i]),
     ]
