@@ -149,13 +149,14 @@ def test_top_asks_which_class_is_meant(namesakes_run, monkeypatch, capsys):
     for query, candidates in (
         ("crane", "crane bird [n02012849], construction crane [n03126707]"),
         ("maillot", "maillot [n03710637], maillot, tank suit [n03710721]"),
+        ("missile", "missile [n03773504], projectile [n04008634]"),
     ):
         message = failing(["top", query, "--run", namesakes_run], monkeypatch, capsys)
         assert message == f"{query!r} may mean 2 classes; give the id of one: {candidates}\n"
 
 
 def test_top_tells_classes_of_like_names_apart(namesakes_run):
-    queries = ["n02012849", "construction crane", "tank suit", "missile", "projectile", "sunglass", "Tinca tinca"]
+    queries = ["n02012849", "construction crane", "tank suit", "n03773504", "projectile", "sunglass", "Tinca tinca"]
     titles = [line for line in top(*queries, "--run", namesakes_run) if line.startswith("Most similar to")]
     assert titles == [
         "Most similar to crane bird (n02012849)",

@@ -112,9 +112,9 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     Parameters
     ----------
     query : str
-        In this order of precedence: an id; a name, or the first synonym of the official label of a class that has
-        its ImageNet-1k name; a further synonym, or the whole label; a part of a name; a part of a label. Case matters
-        in ids only.
+        In this order of precedence: an id; a name, or, for a class with its ImageNet-1k name, the official label or any
+        of its synonyms; a part of a name; a part of a label. The query is ambiguous if several classes match equally
+        well: "crane", "maillot" and "missile" are two classes each. Case matters in ids only.
     ids, names : sequence of str
         Ids and names of the classes.
 
@@ -136,8 +136,7 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
     wanted = _folded(query.strip())
     ways: list[Callable[[int], bool]] = [
         lambda i: composed(ids[i]) == composed(query),
-        lambda i: wanted in (folded[i], *synonyms[i][:1]),
-        lambda i: wanted in synonyms[i] or wanted == labels[i],
+        lambda i: wanted in (folded[i], labels[i], *synonyms[i]),
         lambda i: wanted in folded[i],
         lambda i: wanted in labels[i],
     ]
