@@ -60,7 +60,7 @@ def test_a_class_without_neighbors_is_drawn(draw):
 
 
 def test_unknown_class(draw):
-    with pytest.raises(LabelsimError, match="no class is called 'oul'; did you mean: owl"):
+    with pytest.raises(LabelsimError, match="There is no class 'oul'; did you mean owl"):
         draw("oul")
 
 
