@@ -38,7 +38,7 @@ from labelsim.images.loader import Images, batches
 from labelsim.images.transform import split_transform
 from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build
-from labelsim.network.device import claimed
+from labelsim.network.device import exclusive_device
 from labelsim.network.probes import Probes
 from labelsim.stages.extract import BATCH_SIZE, extract, precision_of
 from labelsim.stages.network import network
@@ -64,7 +64,7 @@ def main() -> None:
         images = options.images or photos.class_folders(folder, options.count)
         config = _config(images, options)
         files = _prepare(folder, config)
-        with claimed(options.device) as device:
+        with exclusive_device(options.device) as device:
             bare, costs, front_end, stage, starting = [], [], [], [], []
             for number in range(REPEATS):
                 one, other = _forward(config, device, options.precision)

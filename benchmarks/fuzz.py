@@ -42,7 +42,8 @@ from results import Result, write
 from labelsim.config import load
 from labelsim.dataset.classes import read_classes
 from labelsim.run import Run, figure_names, open_run
-from labelsim.stages.report import draw_class, draw_heatmap
+from labelsim.stages.class_figure import class_figure
+from labelsim.stages.heatmap import heatmap
 from labelsim.storage.digests import file_digest
 from labelsim.storage.json_files import read_document
 from labelsim.storage.parquet import read_metadata, read_table
@@ -374,10 +375,10 @@ def fresh(state: State, folder: Path) -> None:
         config = load(yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8")))
         paths = run_stages(config)
         for method in config["similarity"]["methods"]:
-            draw_heatmap(Path(paths.similarity), method, Path(paths.heatmap(method)))
+            heatmap(Path(paths.similarity), method, Path(paths.heatmap(method)))
         tables = [Path(path) for path in (paths.neighbors, paths.classes, paths.manifest)]
         for name, label in figure_names(config["report"]["classes"]).items():
-            draw_class(label, *tables, config["dataset"], Path(paths.class_figure(name)))
+            class_figure(label, *tables, config["dataset"], Path(paths.class_figure(name)))
 
 
 def differences(found: Run, expected: Run) -> list[str]:

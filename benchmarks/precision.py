@@ -26,7 +26,7 @@ import results
 import subject
 from numpy.typing import NDArray
 
-from labelsim.network.device import claimed
+from labelsim.network.device import exclusive_device
 from labelsim.run import Paths, Run
 from labelsim.storage.json_files import read_document
 
@@ -74,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = subject.config(options, folder, CLASSES)
-        with claimed(options.device) as device:
+        with exclusive_device(options.device) as device:
             kind = device.type
         variants = dict(VARIANTS)
         if kind == "cpu":

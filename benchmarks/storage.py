@@ -30,7 +30,7 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from labelsim.network.device import claimed
+from labelsim.network.device import exclusive_device
 from labelsim.run import Paths
 from labelsim.storage.atomic import sync
 from labelsim.storage.json_files import read_document
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = subject.config(options, folder, CLASSES)
-        with claimed(options.device) as device:
+        with exclusive_device(options.device) as device:
             kind = device.type
         paths = Paths(str(folder / "run"))
         pipeline.network(config, paths)

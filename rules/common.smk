@@ -1,12 +1,19 @@
-# Inputs that are known, or settled, only once the checkpoints have run. What a checkpoint wrote is compared by content,
-# and jobs that ask for it are judged anew after it: a scan that finds the same images, or a network that turns out the
-# same, makes nothing run. The checkpoints are asked for in the same order everywhere: otherwise Snakemake (9.27) keeps
-# jobs in a group that it has replaced since, and stops half-way without an error.
+# Inputs that are known only after the checkpoints. What a checkpoint writes is compared by content, and jobs that ask for
+# it are checked again after it: a scan that finds the same images, or a network that is the same, reruns nothing.
+# The checkpoints are asked for in the same order everywhere: otherwise Snakemake (9.27) keeps jobs in a group that it
+# has replaced since, and stops without an error. The preflight is asked for last: its errors come before the first
+# image is read, and as a checkpoint it hides no reason to run from the jobs after it.
+
+
+def cut(wildcards):
+    checkpoints.network.get()
+    return checkpoints.shard.get().output.index
 
 
 def index(wildcards):
-    checkpoints.network.get()
-    return checkpoints.shard.get().output.index
+    found = cut(wildcards)
+    checkpoints.preflight.get()
+    return found
 
 
 def settled(path):

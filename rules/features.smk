@@ -14,10 +14,10 @@ checkpoint network:
         "../workflow/scripts/network.py"
 
 
-rule preflight:
+checkpoint preflight:
     input:
-        network=settled(RUN.network),
-        index=index,
+        network=lambda wildcards: cut(wildcards) and RUN.network,
+        index=cut,
     output:
         RUN.preflight,
     log:
@@ -34,8 +34,6 @@ rule preflight:
 
 rule extract:
     input:
-        # Errors of the configuration come before the first image is read, but its checks are no part of the features.
-        preflight=lambda wildcards: index(wildcards) and ancient(RUN.preflight),
         # No rule's output: if it is gone, the checkpoint has to be asked for as well.
         shard=lambda wildcards: index(wildcards) and RUN.shard(wildcards.shard),
         network=settled(RUN.network),

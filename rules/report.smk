@@ -18,7 +18,7 @@ rule class_figure:
         "../environment.yml"
     params:
         label=lambda wildcards: FIGURES[wildcards.figure],
-        code=code("report"),
+        code=code("class_figure"),
     script:
         "../workflow/scripts/class_figure.py"
 
@@ -38,6 +38,6 @@ rule heatmap:
     conda:
         "../environment.yml"
     params:
-        code=code("report"),
+        code=code("heatmap"),
     script:
         "../workflow/scripts/heatmap.py"

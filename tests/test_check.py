@@ -1,4 +1,4 @@
-"""`labelsim check` on a run that its stages made, whole, damaged and unfinished."""
+"""`labelsim check` on a run that its stages made, intact, damaged and unfinished."""
 
 import os
 import shutil
@@ -17,9 +17,11 @@ from labelsim import cli
 from labelsim.check import Findings, check
 from labelsim.config import load
 from labelsim.run import Paths, committed, open_run
-from labelsim.stages.report import draw_heatmap
+from labelsim.stages.heatmap import heatmap
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
+from labelsim.storage.json_files import write_document
+from labelsim.storage.parquet import read_table, write_table
 
 RUN = Path("results/toy")
 PATHS = Paths(str(RUN))
@@ -38,7 +40,7 @@ def base(tmp_path_factory):
     with chdir(folder):
         run_stages(config)
         for method in config["similarity"]["methods"]:
-            draw_heatmap(Path(PATHS.similarity), method, Path(PATHS.heatmap(method)))
+            heatmap(Path(PATHS.similarity), method, Path(PATHS.heatmap(method)))
     return folder
 
 
@@ -82,20 +84,26 @@ DAMAGES = [flip, truncate, delete]
 
 
 def named(findings: Findings) -> set[Path]:
-    """The files that are said to be damaged, each at the beginning of a line of its own."""
-    lines = [line for _, line in findings.damaged]
-    assert findings.lines()[: len(lines)] == lines
+    """The files that are damaged or missing, each at the beginning of a line of its own."""
+    lines = findings.lines()[: len(findings.damaged) + len(findings.missing)]
+    assert lines[: len(findings.damaged)] == [line for _, line in findings.damaged]
     assert len(set(lines)) == len(lines)
     return {Path(line.split(" ")[0]) for line in lines}
 
 
-def test_a_finished_run_is_whole(copy):
+def target(findings: Findings) -> str:
+    """What the report says to force, separated by spaces."""
+    (line,) = [line for line in findings.lines() if "--force" in line]
+    return line.partition("--force ")[2]
+
+
+def test_a_finished_run_is_intact(copy):
     findings = check(RUN)
-    assert findings.whole
-    assert (findings.shards, findings.extracted, findings.averaged, findings.images) == (3, 3, 3, 170)
+    assert findings.ok
+    assert (findings.shards, findings.images) == (3, 170)
     assert (findings.files, findings.size) == (len(protected()), sum(path.stat().st_size for path in protected()))
-    size = f"{findings.size / 1e6:.1f} MB"
-    assert findings.lines() == [f"All is well: 3 shards of 170 images; {findings.files} files, {size} verified."]
+    (line,) = findings.lines()
+    assert all(part in line for part in (f"{findings.files} files", f"{findings.size / 1e6:.1f} MB", "3 shards"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -113,64 +121,82 @@ def test_every_file_inside_a_store_is_verified(copy, damage, part):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_every_other_file_is_verified(copy, damage):
     random = Random(damage.__name__)
-    final = [PATHS.neighbors, PATHS.classes, PATHS.summary, *map(PATHS.heatmap, ("welch", "hidden", "gap"))]
-    files = {path for path in protected() if ".zarr/" not in str(path)}
-    for path in sorted([*files, *(store / "zarr.json" for store in stores())]):
-        whole = path.read_bytes()
+    final = {Path(path) for path in (PATHS.neighbors, PATHS.classes, PATHS.summary)}
+    # Nothing records which pictures the configuration asks for, or that t was computed on the way.
+    unrecorded = {*RUN.rglob("*.png"), Path(PATHS.welch, "zarr.json")}
+    files = {path for path in protected() if ".zarr/" not in str(path)} | {store / "zarr.json" for store in stores()}
+    for path in sorted(files - unrecorded if damage is delete else files):
+        intact = path.read_bytes()
         damage(path, random)
         findings = check(RUN)
-        assert not findings.whole
-        if damage is delete and str(path) in final:
-            # The workflow's own targets: it makes them again when it is run.
-            assert findings.missing == [path]
-            assert f"Not there yet: {path}." in findings.lines()
+        assert not findings.ok
+        if damage is delete and path in final:
+            assert findings.unmade == [str(path)]
         else:
-            assert named(findings) == {path}
-            assert not findings.missing
+            assert named(findings) == {path.parent if damage is delete and path.name == "zarr.json" else path}
         assert not findings.outdated
-        path.write_bytes(whole)
+        path.write_bytes(intact)
+
+
+def test_without_t_the_similarities_are_out_of_date(copy):
+    Path(committed(PATHS.welch)).unlink()
+    findings = check(RUN)
+    assert [str(path) for path, _ in findings.outdated] == [PATHS.similarity]
+    assert target(findings) == committed(PATHS.similarity)  # which makes t first
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_damage_anywhere_is_named(copy, seed):
     random = Random(seed)
     path = random.choice([path for path in protected() if path.suffix != ".png"])
-    random.choice(DAMAGES)(path, random)
+    random.choice([flip, truncate])(path, random)
+    assert named(check(RUN)) == {path}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_outputs_that_no_stage_of_today_writes_are_verified(copy, damage):
+    # As a stage that is added later would write them: nothing tells the check of it.
+    (folder := RUN / "analysis").mkdir()
+    shutil.copy(PATHS.neighbors, folder / "evidence.parquet")
+    shutil.copy(PATHS.summary, folder / "evidence.json")
+    shutil.copytree(PATHS.welch, folder / "stability.zarr")
+    assert check(RUN).ok
+    files = [folder / name for name in ("evidence.parquet", "evidence.json", "stability.zarr/t/c/0/0")]
+    for path in files if damage is not delete else files[2:]:
+        intact = path.read_bytes()
+        damage(path, Random(damage.__name__))
+        assert named(check(RUN)) == {path}
+        path.write_bytes(intact)
+    write_table(read_table(files[0]), files[0], {"dataset_digest": "of other images"})
+    write_document(files[1], {"weights_digest": "of other weights"})
     findings = check(RUN)
-    assert named(findings) | set(findings.missing) == {path}
+    assert [path for path, _ in findings.outdated] == files[1::-1]
+    assert not findings.damaged
 
 
-def test_one_command_makes_everything_anew(copy):
+def test_one_command_makes_all_damaged_files_again(copy):
     first, second, _ = names()
     for path in (PATHS.shard(first), f"{PATHS.features(second)}/gap/c/0/0", f"{PATHS.features(second)}/gap/c/1/0"):
         Path(path).unlink()
-    lines = check(RUN).lines()
-    targets = [f"{PATHS.root}/shards/index.json", committed(PATHS.features(second))]
-    expected = ["Make anew what is damaged or missing, where the workflow was run:"]
-    expected += [f"  snakemake [your options] --force {' '.join(sorted(targets, reverse=True))}"]
-    assert lines[3:6] == ["", *expected]
+    targets = [committed(PATHS.features(second)), f"{PATHS.root}/shards/index.json"]
+    assert sorted(target(check(RUN)).split()) == sorted(targets)
 
 
-def test_without_the_index_it_is_made_anew_first(copy):
+def test_without_the_index_all_else_is_verified(copy):
     Path(PATHS.index).unlink()
     flip(Path(PATHS.moments, "count/c/0/0"), Random(0))
-    assert check(RUN).lines()[:5] == [
-        f"{PATHS.index} is missing",
-        "Without the index of the shards no more can be said.",
-        "",
-        "Make anew what is damaged or missing, where the workflow was run:",
-        f"  snakemake [your options] --force {PATHS.index}",
-    ]
+    findings = check(RUN)
+    assert named(findings) == {Path(PATHS.index), Path(PATHS.moments, "count/c/0/0")}
+    assert target(findings) == f"{committed(PATHS.moments)} {PATHS.index}"
 
 
 def test_a_run_is_found_from_anywhere(copy, monkeypatch):
     delete(Path(PATHS.network), Random())
-    expected = "  snakemake [your options] --force results/toy/network.json"
     for here, there in (("/", copy / RUN), ("results", "toy"), ("results/toy/shards", ".."), (RUN, ".")):
         monkeypatch.chdir(copy / here)
-        lines = check(Path(there)).lines()
-        assert lines[0] == f"{there}/network.json is missing"
-        assert expected in lines
+        findings = check(Path(there))
+        assert findings.missing == [Path(f"{there}/network.json")]
+        assert target(findings) == "results/toy/network.json"
 
 
 def exchange(one: str, other: str) -> None:
@@ -185,30 +211,36 @@ def test_a_sound_chunk_in_a_place_not_its_own_is_named(copy):
     assert [line for _, line in check(RUN).damaged] == [f"{store}/gap/c/{i}/0 was changed" for i in (0, 1)]
 
 
-@pytest.mark.parametrize("kind", ["shard", "features", "rejects"])
+@pytest.mark.parametrize("kind", ["shard", "features"])
 def test_sound_files_of_another_shard_are_named(copy, kind):
     first, second = (getattr(PATHS, kind)(name) for name in names()[:2])
     exchange(first, second)
     findings = check(RUN)
-    assert {Path(first), Path(second)} <= named(findings)
+    assert {Path(first), Path(second)} <= {path for path, _ in findings.damaged}
 
 
-def test_moments_of_other_features_are_out_of_date(copy):
-    first, second = (PATHS.shard_moments(name) for name in names()[:2])
-    exchange(first, second)
+def test_moments_of_other_shards_are_out_of_date(copy):
+    exchange(*(PATHS.shard_moments(name) for name in names()[:2]))
     findings = check(RUN)
     assert not findings.damaged
-    assert [str(path) for path, _ in findings.outdated] == [first, second, PATHS.moments]
-    lines = findings.lines()
-    assert lines[0] == f"{first} was not made from {PATHS.features(names()[0])} as it is there"
-    targets = " ".join(committed(path) for path in (first, second, PATHS.moments))
-    assert f"  snakemake [your options] --force {targets}" in lines
+    assert [str(path) for path, _ in findings.outdated] == [PATHS.moments]
+    assert findings.lines()[0].startswith(f"{PATHS.moments} ")
+    assert target(findings) == committed(PATHS.moments)
+
+
+def test_outputs_of_another_network_are_out_of_date(copy):
+    network = open_run(RUN).network()
+    write_document(Path(PATHS.network), network | {"weights_digest": "another"})
+    findings = check(RUN)
+    assert not findings.damaged
+    expected = [*map(PATHS.features, names()), PATHS.neighbors, PATHS.classes, PATHS.summary]
+    assert sorted(str(path) for path, _ in findings.outdated) == sorted(expected)
 
 
 def test_a_picture_cut_short_is_named_with_its_own_target(copy):
     path = Path(PATHS.heatmap("gap"))
     truncate(path, Random(1))
-    assert f"  snakemake [your options] --force {path}" in check(RUN).lines()
+    assert target(check(RUN)) == str(path)
 
 
 STAGES: list[tuple[str, Callable[[], list[str]]]] = [
@@ -226,25 +258,20 @@ def remove(path: str) -> None:
 
 
 def test_a_run_that_is_not_finished_is_not_damaged(copy):
-    for _, outputs in STAGES:
+    for stage, outputs in STAGES:
         for path in outputs():
             remove(path)
         findings = check(RUN)
-        assert not findings.whole
-        assert not findings.damaged
-        assert not findings.outdated
+        assert findings.ok == (stage == "report")
+        assert not findings.damaged + findings.missing + findings.outdated
     # An extraction in work: its root is not written, its journal is.
     Path(committed(PATHS.features(names()[0]))).unlink()
     findings = check(RUN)
-    assert not findings.damaged
-    missing = ", ".join([PATHS.moments, PATHS.welch, PATHS.similarity, PATHS.neighbors, PATHS.classes, PATHS.summary])
-    assert findings.lines()[:5] == [
-        "",
-        "The run is not finished: 2 of 3 shards extracted, 2 of 3 shards averaged.",
-        f"Not there yet: {missing}.",
-        "Run the workflow to its end:",
-        "  snakemake [your options]",
-    ]
+    assert not findings.damaged + findings.missing + findings.outdated
+    shards = [f"{RUN}/{kind}/*.zarr (1 of 3)" for kind in ("features", "moments")]
+    others = [PATHS.moments, PATHS.similarity, PATHS.neighbors, PATHS.classes, PATHS.summary]
+    assert findings.unmade == [*shards, *others]
+    assert all(name in "\n".join(findings.lines()) for name in findings.unmade)
 
 
 def test_a_run_that_has_only_begun_is_not_damaged(copy):
@@ -252,10 +279,11 @@ def test_a_run_that_has_only_begun_is_not_damaged(copy):
         if path.name not in ("manifest.parquet", "network.json"):
             remove(str(path))
     findings = check(RUN)
-    assert not findings.damaged
-    assert findings.lines()[:2] == ["", "The run is not finished."]
+    assert not findings.ok
+    assert not findings.damaged + findings.missing + findings.outdated
     Path(PATHS.manifest).unlink()
-    assert not check(RUN).damaged
+    findings = check(RUN)
+    assert not findings.damaged + findings.missing + findings.outdated
 
 
 def test_new_images_put_the_moments_out_of_date(copy, base):
@@ -263,19 +291,19 @@ def test_new_images_put_the_moments_out_of_date(copy, base):
     shutil.copy(next((images / "owl").iterdir()), images / "owl" / "new.png")
     before = names()
     scan_and_shard(load(toy.config()))
-    (new,) = set(names()) - set(before)
     (former,) = set(before) - set(names())
     findings = check(RUN)
-    assert not findings.damaged
-    assert [str(path) for path, _ in findings.outdated] == [PATHS.moments]
-    assert "2 of 3 shards extracted" in "\n".join(findings.lines())
-    # What the former shard left is told, and in no one's way.
+    assert not findings.damaged + findings.missing
+    outdated = [PATHS.moments, PATHS.classes, PATHS.neighbors, PATHS.summary]
+    assert sorted(str(path) for path, _ in findings.outdated) == sorted(outdated)
+    assert f"{RUN}/features/*.zarr (1 of 3)" in findings.unmade
+    # The files of the former shard are counted, and nothing else is said of them.
     left = [path for path in RUN.rglob("*") if path.is_file() and former in str(path)]
-    assert (findings.former, findings.former_size) == (len(left), sum(path.stat().st_size for path in left))
-    assert findings.lines()[-1].startswith(f"{len(left)} files of former shards lie behind (")
+    assert sorted(findings.former) == sorted(left)
+    size = f"{sum(path.stat().st_size for path in left) / 1e6:.1f} MB"
+    assert f"{len(left)} files ({size})" in findings.lines()[-1]
     delete(left[0], Random())
-    assert check(RUN).former == len(left) - 1
-    assert Path(PATHS.features(new)) in findings.missing
+    assert len(check(RUN).former) == len(left) - 1
 
 
 def test_a_scan_that_no_cut_followed_puts_the_index_out_of_date(copy, base):
@@ -290,12 +318,12 @@ def test_a_scan_that_no_cut_followed_puts_the_index_out_of_date(copy, base):
 def test_the_command(copy):
     result = CliRunner().invoke(cli.app, ["check", str(RUN)], catch_exceptions=False)
     assert result.exit_code == 0
-    assert result.output.startswith("All is well: 3 shards of 170 images; ")
+    assert result.output.splitlines() == check(RUN).lines()
     flip(Path(PATHS.moments, "count/c/0/0"), Random(0))
     result = CliRunner().invoke(cli.app, ["check", str(RUN)], catch_exceptions=False)
     assert result.exit_code == 1
-    assert result.output.startswith(f"{PATHS.moments}/count/c/0/0 was changed")
-    assert f"  snakemake [your options] --force {committed(PATHS.moments)}\n" in result.output
+    assert result.output.startswith(f"{PATHS.moments}/count/c/0/0 ")
+    assert f" --force {committed(PATHS.moments)}\n" in result.output
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "results", "results/toy/shards", "results/toy/network.json"])
@@ -304,7 +332,10 @@ def test_the_command_on_what_is_no_run_ends_with_a_message(copy, folder, monkeyp
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 1
-    assert capsys.readouterr() == ("", f"{folder} is not the folder of a run; expected one such as results/demo\n")
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.startswith(f"{folder} is not the folder of a run")
+    assert "Traceback" not in error
 
 
 def test_a_check_reads_and_changes_nothing(copy):

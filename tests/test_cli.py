@@ -128,7 +128,7 @@ def test_top_says_why_a_class_has_no_neighbours(run):
     ("arguments", "message"),
     [
         (["ball"], "'ball' may mean 3 classes. Give the id of one: baseball [n02799071], basketball [n02802426], "),
-        (["basebal1"], "There is no class 'basebal1'; did you mean baseball"),
+        (["basebal1"], "there is no class 'basebal1'; did you mean baseball"),
         (["tench", "--method", "cosine"], "--method: the run has no 'cosine'; it has gap, hidden, welch"),
         (["tench", "--group", "layer9"], "--group: the run has no 'layer9'; it has all, layer1"),
     ],

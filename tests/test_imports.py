@@ -6,8 +6,8 @@ import sys
 import pytest
 
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "numba", "pandas"}
-EXPECTED = {"moments": {"numba"}, "report": {"matplotlib"}}
-STAGES = ["scan", "shard", "moments", "merge", "welch", "similarity", "neighbors", "report"]
+EXPECTED = {"moments": {"numba"}, "class_figure": {"matplotlib"}, "heatmap": {"matplotlib"}}
+STAGES = ["scan", "shard", "moments", "merge", "welch", "similarity", "neighbors", "class_figure", "heatmap"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

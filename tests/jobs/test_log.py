@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from labelsim.errors import LabelsimError
-from labelsim.jobs.log import job_log
+from labelsim.jobs.log import AGAIN, job_log
 
 JOB = """
 import logging, signal, sys, warnings
@@ -46,16 +46,14 @@ def test_an_error_for_people_ends_a_job_without_a_traceback(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected", "message"),
-    [
-        ("SIGINT", 130, "Interrupted. Run the same command again"),
-        ("SIGTERM", 143, "Stopped (SIGTERM): cancelled, pre-empted or out of time. Run the same command again"),
-    ],
+    [("SIGINT", 130, "Interrupted"), ("SIGTERM", 143, "SIGTERM")],
 )
 def test_a_job_that_is_stopped_says_so_without_a_traceback(tmp_path, name, expected, message):
     code, log, terminal = run(tmp_path, f"import os, signal; os.kill(os.getpid(), signal.{name})")
     assert code == expected
     assert log == terminal
     assert message in log
+    assert AGAIN in log
     assert "Traceback" not in log
 
 
@@ -71,11 +69,12 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_on_the_terminal(small_disk):
+def test_a_full_disk_is_reported_on_the_terminal(small_disk):
     fill = f"open({str(small_disk / 'data')!r}, 'wb').write(bytes(100_000))"
     code, log, terminal = run(small_disk, fill)
     assert code == 1
-    assert "There is no space left on the disk (No space left on device).\nMend that. Run the same" in terminal
+    assert "no space left" in terminal
+    assert AGAIN in terminal
     assert "Traceback" not in terminal
     assert terminal.startswith(log)  # as much of it as there was room for
 
@@ -88,14 +87,15 @@ def test_a_job_that_has_too_little_memory_names_the_resource(tmp_path):
     assert "Traceback" not in log
 
 
-def test_a_folder_that_is_read_only_is_told_even_if_it_is_that_of_the_log(small_disk):
+def test_a_read_only_folder_is_reported_even_if_it_is_that_of_the_log(small_disk):
     (small_disk / "logs/extract").mkdir(parents=True)
     (small_disk / "logs/extract/a.log").write_text("before", encoding="utf-8")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     code, log, terminal = run(small_disk, "pass")
     assert code == 1
     assert log == "before"
-    assert f"The file system is read-only: {small_disk}/logs/extract/a.log" in terminal
+    assert "read-only" in terminal
+    assert f"{small_disk}/logs/extract/a.log" in terminal
     assert "Traceback" not in terminal
 
 

@@ -15,7 +15,7 @@ from labelsim.jobs.provenance import code, identity, version
 
 PACKAGE = Path(labelsim.__file__).parent
 STAGES = ("scan", "shard", "network", "extract", "moments", "merge", "welch", "similarity", "neighbors")
-PICTURES = "report"
+PICTURES = ("class_figure", "heatmap")
 
 FINGERPRINTS = """
 import json, sys
@@ -36,7 +36,7 @@ class Copy:
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every stage, taken by the copy's own code in a process of its own."""
         environment = {**os.environ, "PYTHONPATH": str(self.package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-c", FINGERPRINTS, *STAGES, PICTURES]
+        command = [sys.executable, "-c", FINGERPRINTS, *STAGES, *PICTURES]
         output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
         file, found = json.loads(output)
         assert Path(file).is_relative_to(self.package)
@@ -58,7 +58,7 @@ def copy(tmp_path):
 
 
 def test_fingerprints_are_those_of_the_installed_package(copy):
-    assert copy.before == {stage: code(stage) for stage in (*STAGES, PICTURES)}
+    assert copy.before == {stage: code(stage) for stage in (*STAGES, *PICTURES)}
     assert len(set(copy.before.values())) == len(copy.before)
     assert all(len(fingerprint) == 32 for fingerprint in copy.before.values())
 
@@ -103,7 +103,7 @@ def test_an_edit_inside_a_function_counts(copy):
 def test_a_module_imported_inside_a_function_counts(copy):
     # Not for extract: it holds every image against its row's size and digest, wherever the bytes came from.
     copy.append("dataset/formats/folder.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"scan", PICTURES}
+    assert copy.changed() == {"scan", "class_figure"}
 
 
 def test_what_the_network_is_made_by_counts_for_network_and_extract(copy):
@@ -120,7 +120,7 @@ def test_what_no_number_depends_on_starts_no_extraction(copy):
             copy.append(str(path), "\nEDITED = 1\n")
     changed = copy.changed()
     assert "extract" not in changed
-    assert {"welch", "similarity", PICTURES} <= changed
+    assert {"welch", "similarity", *PICTURES} <= changed
 
 
 def test_edits_of_the_machinery_around_the_stages_change_none(copy):
@@ -130,7 +130,7 @@ def test_edits_of_the_machinery_around_the_stages_change_none(copy):
             copy.append(str(path), "\nEDITED = 1\n")
     assert copy.changed() == set()
     copy.append("report/figures.py", "\nEDITED = 1\n")
-    assert copy.changed() == {PICTURES}
+    assert copy.changed() == set(PICTURES)
 
 
 class Reworded(ast.NodeTransformer):
@@ -167,7 +167,7 @@ def test_reworded_sentences_count_only_where_they_are_stored(copy):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 node.value = node.value.replace(" is ", " would be ")
         path.write_text(ast.unparse(tree), encoding="utf-8")
-    assert copy.changed() == {"neighbors", PICTURES}
+    assert copy.changed() == {"neighbors", *PICTURES}
 
 
 def test_the_package_is_imported_by_full_names():
@@ -177,7 +177,7 @@ def test_the_package_is_imported_by_full_names():
 
 
 def test_only_stages_that_run_the_network_import_torch():
-    stages = [f"labelsim.stages.{stage}" for stage in (*STAGES, PICTURES) if stage not in ("network", "extract")]
+    stages = [f"labelsim.stages.{stage}" for stage in (*STAGES, *PICTURES) if stage not in ("network", "extract")]
     look = f"import sys, {', '.join(stages)}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "False\n"
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from labelsim.errors import LabelsimError
-from labelsim.network.device import claimed, gpu_key, sign_of_gpu
+from labelsim.network.device import exclusive_device, gpu_key, sign_of_gpu
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
@@ -48,9 +48,9 @@ def test_auto_is_no_cpu_where_a_gpu_was_granted(name, monkeypatch):
     for other in SIGNS:
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, "0")
-    with pytest.raises(LabelsimError, match=rf"(?s){name}.*extract\.device: cpu"), claimed("auto"):
+    with pytest.raises(LabelsimError, match=rf"(?s){name}.*extract\.device: cpu"), exclusive_device("auto"):
         pass
-    with claimed("cpu") as device:
+    with exclusive_device("cpu") as device:
         assert device == torch.device("cpu")
 
 
@@ -60,16 +60,16 @@ def test_auto_is_the_cpu_where_the_user_hides_the_gpus(hidden, monkeypatch):
         pytest.skip("PyTorch has seen a GPU already")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
-    with claimed("auto") as device:
+    with exclusive_device("auto") as device:
         assert device == torch.device("cpu")
 
 
 @needs_gpu
 def test_a_claimed_gpu_is_the_current_one():
-    with claimed("auto") as device:
+    with exclusive_device("auto") as device:
         assert device == torch.device("cuda", torch.cuda.current_device())
     last = torch.cuda.device_count() - 1
-    with claimed(f"cuda:{last}"):
+    with exclusive_device(f"cuda:{last}"):
         assert torch.cuda.current_device() == last
 
 

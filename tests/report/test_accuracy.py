@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -30,46 +32,52 @@ def causes(warning):
     return [key for line in lines for key in keys if key in line]
 
 
+def figures(warning):
+    """The figures in the first line."""
+    return re.findall(r"[\d.]+ %|[\d,]+ images|[\d,]+ outputs", warning.partition("\n")[0])
+
+
 @pytest.mark.parametrize(("top1", "measured"), [(0.7230, "72.3 %"), (0.001, "0.1 %")])
 def test_an_accuracy_below_the_published_one(top1, measured):
     warning = judge(top1).warning
-    assert warning.startswith(f"Top-1 accuracy is {measured} of 50,000 images, but 73.3 % is published for these ")
+    assert figures(warning) == [measured, "50,000 images", "73.3 %"]
     assert causes(warning) == ["model.transform", "dataset.source", "model.weights"]
 
 
 def test_an_accuracy_above_the_published_one_is_that_of_training_images():
     warning = judge(0.88).warning
-    assert warning.startswith("Top-1 accuracy is 88.0 % of 50,000 images, and only 73.3 % is published for these ")
+    assert figures(warning) == ["88.0 %", "50,000 images", "73.3 %"]
     assert causes(warning) == ["dataset.source", "model.weights"]
 
 
 @pytest.mark.parametrize(
-    ("images", "reason"),
+    ("images", "numbers"),
     [
-        (dict.fromkeys(WNIDS[:200], 50), "the dataset has 200 of its 1,000 classes"),
-        ({**VALIDATION, "owl": 50, "cat": 50}, "the dataset has 1,000 of its 1,000 classes and 2 others"),
-        (dict.fromkeys(WNIDS, 1300) | {WNIDS[0]: 732}, "the dataset has 732 to 1,300"),
-        (VALIDATION | {WNIDS[7]: 49}, "the dataset has 49 to 50"),
+        (dict.fromkeys(WNIDS[:200], 50), ["200", "1,000"]),
+        ({**VALIDATION, "owl": 50, "cat": 50}, ["1,000", "1,000", "2"]),
+        (dict.fromkeys(WNIDS, 1300) | {WNIDS[0]: 732}, ["732", "1,300"]),
+        (VALIDATION | {WNIDS[7]: 49}, ["49", "50"]),
     ],
 )
 @pytest.mark.parametrize("top1", [0.5, 0.95])
-def test_other_images_are_not_compared(images, reason, top1):
+def test_other_images_are_not_compared(images, numbers, top1):
     found = judge(top1, images)
-    assert found.note == (
-        "not compared: the published accuracy is that on ImageNet's validation set, 50 images of each class; " + reason
-    )
+    assert found.note.startswith("not compared: ")
+    assert re.findall(r"[\d,]+", found.note.rpartition(";")[2]) == numbers
     assert found.warning is None
 
 
 @pytest.mark.parametrize(("published", "labels"), [(None, None), (None, WNIDS), (PUBLISHED, None)])
 def test_without_a_published_accuracy(published, labels):
     found = judge(0.5, published=published, labels=labels)
-    assert (found.note, found.warning) == ("not compared: no accuracy is published with these weights", None)
+    assert found.note.startswith("not compared: ")
+    assert found.warning is None
 
 
 def test_an_accuracy_that_is_not_known():
     found = verdict(Accuracy(np.nan, np.nan, 0, 0), {"owl": 5000}, WNIDS, 1000, PUBLISHED)
-    assert found.note.startswith("not known: no output is known to stand for a class that has images; model.classes")
+    assert found.note.startswith("not known: ")
+    assert "model.classes" in found.note
     assert found.warning is None
 
 
@@ -77,7 +85,7 @@ def test_an_accuracy_that_is_not_known():
 def test_a_subset_of_which_the_network_guesses_the_classes(published):
     subset = dict.fromkeys(WNIDS[:20], 50)
     warning = judge(0.002, subset, published).warning
-    assert warning.startswith("Top-1 accuracy is 0.2 % of 1,000 images: hardly better than guessing one of the 1,000 ")
+    assert figures(warning) == ["0.2 %", "1,000 images", "1,000 outputs", "0.1 %"]
     assert causes(warning) == ["dataset.source", "model.transform", "model.weights"]
     assert judge(0.003, subset, published).warning is None
     # Too few images to tell.

@@ -119,7 +119,7 @@ def test_same_identity_keeps_what_is_done(interrupted, config):
     assert interrupted.run(config)["images_resumed"] == 40
 
 
-@pytest.mark.parametrize("changed", ["dtype", "precision", "network", "code"])
+@pytest.mark.parametrize("changed", ["dtype", "precision", "network", "callable", "code"])
 def test_another_identity_keeps_nothing(interrupted, config, prepared, tmp_path, changed):
     code = "code"
     if changed == "dtype":
@@ -128,6 +128,12 @@ def test_another_identity_keeps_nothing(interrupted, config, prepared, tmp_path,
         config["extract"]["precision"] = "bfloat16"
     elif changed == "network":
         toy.write_network(tmp_path / "network.py", seed=2)
+        interrupted = interrupted._replace(network=prepared("other", config).network)
+    elif changed == "callable":  # of the same file, and with the same weights
+        with (tmp_path / "network.py").open("a", encoding="utf-8") as file:
+            lines = ["module = network()", "module.pool = nn.AdaptiveMaxPool2d(1)", "return module"]
+            file.write("\n\ndef largest():\n" + "".join(f"    {line}\n" for line in lines))
+        config["model"]["name"] = "network.py:largest"
         interrupted = interrupted._replace(network=prepared("other", config).network)
     else:
         code = "other code"

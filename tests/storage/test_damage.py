@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from labelsim.storage.damage import absent, command, damaged
+from labelsim.errors import LabelsimError
+from labelsim.storage.damage import command, damaged, missing, read_bytes
+from labelsim.storage.digests import file_digest
 
 
 @pytest.mark.parametrize(
@@ -40,10 +43,24 @@ def test_a_command_names_a_target_once():
     assert command(paths) == f"snakemake [your options] --force {targets}"
 
 
-def test_messages():
-    path = Path("results/toy/welch.zarr")
-    remedy = "snakemake [your options] --force results/toy/welch.zarr/zarr.json"
-    assert str(damaged(path, "why")) == f"{path} is damaged: why.\nMake it anew: {remedy}"
-    assert str(absent(path)) == (
-        f"{path} does not exist.\nRun the workflow to its end first; if it has ended, make this anew: {remedy}"
-    )
+@pytest.mark.parametrize(
+    "error", [damaged(Path("results/toy/welch.zarr"), "why"), missing(Path("results/toy/welch.zarr"))]
+)
+def test_an_error_names_the_file_and_the_command(error):
+    assert str(error).startswith("results/toy/welch.zarr ")
+    assert str(error).endswith(" snakemake [your options] --force results/toy/welch.zarr/zarr.json")
+
+
+@pytest.mark.parametrize("read", [read_bytes, file_digest])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, read):
+    # Root may read any file, but nobody reads a folder, or a link to itself.
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("link")
+    for name in ("folder", "link"):
+        with pytest.raises(LabelsimError, match=re.escape(str(tmp_path / name))):
+            read(tmp_path / name)
+
+
+def test_a_missing_file_has_a_digest_of_its_own(tmp_path):
+    (tmp_path / "file").touch()
+    assert file_digest(tmp_path / "nowhere") == file_digest(tmp_path / "file" / "below") == "missing"

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import pytest
 
@@ -38,20 +39,19 @@ def test_a_document_in_which_anything_changed_is_named(tmp_path):
         broken += [whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :] for bit in range(8)]
     for data in broken:
         path.write_bytes(data)
-        with pytest.raises(LabelsimError) as caught:
+        with pytest.raises(LabelsimError, match=re.escape(f"{path} is damaged")) as caught:
             read_document(path)
-        assert str(caught.value).startswith(f"{path} is damaged: ")
-        assert str(caught.value).endswith("\nMake it anew: snakemake [your options] --force results/toy/network.json")
+        assert str(caught.value).endswith("snakemake [your options] --force results/toy/network.json")
 
 
 def test_a_document_without_a_checksum_is_of_another_version(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(CONTENTS, indent=1) + "\n")
-    with pytest.raises(LabelsimError, match="changed, or written by another version of labelsim"):
+    with pytest.raises(LabelsimError, match="another version of labelsim"):
         read_document(tmp_path / "a.json")
 
 
 def test_a_missing_document_is_named(tmp_path):
-    with pytest.raises(LabelsimError, match=r"does not exist.\nRun the workflow") as caught:
+    with pytest.raises(LabelsimError, match="does not exist") as caught:
         read_document(tmp_path / "a.json")
     assert str(tmp_path / "a.json") in str(caught.value)
 

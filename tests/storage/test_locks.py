@@ -8,19 +8,19 @@ from uuid import uuid4
 
 import pytest
 
-from labelsim.storage.locks import SupersededError, check_claim, claim_run, held, one_name_held
+from labelsim.storage.locks import SupersededError, check_claim, claim_run, lock, lock_first_free
 
 # Waits for a word, takes the lock of a file, or the first free of several names, says which, and holds it until the
 # next word. A process that it forked lives on until the test ends: workers that decode images outlive a killed job.
 HOLDER = """
 import logging, os, sys
 from pathlib import Path
-from labelsim.storage.locks import held, one_name_held
+from labelsim.storage.locks import lock, lock_first_free
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 sys.stdout.reconfigure(line_buffering=True)
 sys.stdin.readline()
 kind, *what = sys.argv[2:]
-with held(Path(what[0]), "it") if kind == "file" else one_name_held(what, "a free GPU") as which:
+with lock(Path(what[0]), "it") if kind == "file" else lock_first_free(what, "a free GPU") as which:
     if os.fork() == 0:
         os.closerange(0, 3)
         os.read(int(sys.argv[1]), 1)
@@ -102,11 +102,11 @@ def test_each_of_four_jobs_has_a_gpu_of_its_own_and_a_fifth_takes_that_of_a_kill
 
 def test_a_lock_that_nobody_holds_is_taken_at_once(tmp_path, names, caplog):
     for _ in range(2):
-        with held(tmp_path / "a.lock", "it"):
+        with lock(tmp_path / "a.lock", "it"):
             assert (tmp_path / "a.lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
-        with one_name_held(names, "a name") as which:
+        with lock_first_free(names, "a name") as which:
             assert which == 0
-            with one_name_held(names, "a name") as other:
+            with lock_first_free(names, "a name") as other:
                 assert other == 1
     assert caplog.records == []
 

@@ -1,6 +1,9 @@
 import os
 from pathlib import Path
 
+import duckdb
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -55,7 +58,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_file(tmp_path):
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(LabelsimError, match=r"does not exist.\nRun the workflow") as caught:
+    with pytest.raises(LabelsimError, match="does not exist") as caught:
         read_table(tmp_path / "a.parquet")
     assert str(tmp_path / "a.parquet") in str(caught.value)
 
@@ -78,14 +81,14 @@ def test_a_table_in_which_anything_changed_is_named(tmp_path):
     for data in broken:
         message = changed(path, data)
         assert message.startswith(f"{path} is damaged: ")
-        assert message.endswith("\nMake it anew: snakemake [your options] --force results/toy/a.parquet")
+        assert message.endswith("snakemake [your options] --force results/toy/a.parquet")
 
 
 def test_a_table_that_was_written_by_another_hand_is_named(tmp_path):
     write_table(TABLE, tmp_path / "a.parquet", {"a": 1})
     parquet.write_table(read_table(tmp_path / "a.parquet"), tmp_path / "b.parquet")
     message = changed(tmp_path / "c.parquet", (tmp_path / "b.parquet").read_bytes())
-    assert "changed, or written by another version of labelsim" in message
+    assert "another version of labelsim" in message
 
 
 def test_a_table_read_by_another_hand_can_be_written(tmp_path):
@@ -99,12 +102,12 @@ def test_a_table_read_by_another_hand_can_be_written(tmp_path):
     [
         pa.table({}),
         pa.table({"name": pa.array([], pa.string())}),
-        pa.table({"t": [1.0, float("nan"), None], "name": ["labelsim_digest\x18 " + "0" * 32] * 3}),
+        pa.table({"t": [1.0, float("nan"), None], "name": ["PAR1"] * 3}),
         pa.concat_tables([TABLE, TABLE]),
     ],
-    ids=["nothing", "no rows", "a seal in the data", "several chunks"],
+    ids=["nothing", "no rows", "the format's mark in the data", "several chunks"],
 )
-@pytest.mark.parametrize("metadata", [None, {}, {"note": "labelsim_digest\x18 " + "0" * 32}])
+@pytest.mark.parametrize("metadata", [None, {}, {"note": "PAR1"}])
 def test_any_table_comes_back(tmp_path, table, metadata):
     write_table(table, tmp_path / "a.parquet", metadata)
     found = read_table(tmp_path / "a.parquet")
@@ -112,6 +115,18 @@ def test_any_table_comes_back(tmp_path, table, metadata):
     assert str(found.to_pydict()) == str(table.to_pydict())  # as text, NaN equals NaN
     if metadata is not None:
         assert read_metadata(found) == metadata
+
+
+def test_other_libraries_read_the_same_table(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"name": [f"é{i % 7}" for i in range(5000)], "t": [i / 3 for i in range(5000)]})
+    write_table(table, path, {"a": 1})
+    assert parquet.read_table(path, page_checksum_verification=True).equals(table)
+    assert pl.read_parquet(path).to_dict(as_series=False) == table.to_pydict()
+    assert pd.read_parquet(path).to_dict("list") == table.to_pydict()
+    # Filters use the statistics and the pages' places, which the footer holds.
+    assert pl.scan_parquet(path).filter(pl.col("t") > 1600).collect().height == 199
+    assert duckdb.sql(f"SELECT count(*) FROM '{path}' WHERE t > 1600").fetchall() == [(199,)]
 
 
 def test_other_readers_can_verify_the_pages(tmp_path):

@@ -12,7 +12,7 @@ import toy
 import yaml
 from workflows import REPOSITORY, snakemake, started
 
-from labelsim.storage.locks import held
+from labelsim.storage.locks import lock
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def finished(dataset: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     folder = root / dataset.__name__
-    with held(root / f"{dataset.__name__}.lock", "the finished run"):
+    with lock(root / f"{dataset.__name__}.lock", "the finished run"):
         if not (folder / "output.log").exists():
             shutil.rmtree(folder, ignore_errors=True)
             outcome = snakemake(dataset.write(folder))

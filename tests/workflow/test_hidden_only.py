@@ -53,7 +53,7 @@ def finished(tmp_path_factory, run):
 
 def test_every_file_is_made_and_whole(finished):
     results = finished / "results/small"
-    assert check(results).whole
+    assert check(results).ok
     assert (results / "report/heatmaps/hidden.png").exists()
     assert (results / "report/neighbors/bee.png").exists()
     log = (results / "logs/network.log").read_text(encoding="utf-8")

@@ -20,8 +20,8 @@ def test_a_run_that_was_moved_has_nothing_to_do(rerun):
     ("key", "value", "jobs"),
     [
         ("neighbors.k", 2, since("neighbors")),
-        ("report.classes", ["bee", "eel"], ["class_figure eel"]),
-        ("similarity.layer_groups", {"first": ["conv1"]}, since("similarity")),
+        ("report.classes", ["bee", "eel"], ["preflight", "class_figure eel"]),
+        ("similarity.layer_groups", {"first": ["conv1"]}, ["preflight", *since("similarity")]),
         ("extract.max_reject_fraction", 0.5, since("merge")),
     ],
 )
@@ -32,9 +32,9 @@ def test_a_key_reruns_what_it_changes(rerun, key, value, jobs):
 
 def test_methods(rerun):
     rerun.configure("similarity.methods", ["gap"])
-    assert rerun.jobs() == sorted(["similarity", "heatmap gap", *since("neighbors")])
+    assert rerun.jobs() == sorted(["preflight", "similarity", "heatmap gap", *since("neighbors")])
     rerun.configure("similarity.methods", ["gap", "welch"])
-    assert rerun.jobs() == sorted([*since("similarity"), "heatmap gap"])
+    assert rerun.jobs() == sorted(["preflight", *since("similarity"), "heatmap gap"])
 
 
 def test_keys_that_change_no_number_rerun_nothing(rerun):
@@ -45,21 +45,21 @@ def test_keys_that_change_no_number_rerun_nothing(rerun):
 
 def test_other_names_of_classes_rerun_what_shows_them(rerun):
     (rerun.folder / "names.csv").write_text("class_id,name\nbee,bumblebee\n", encoding="utf-8")
-    assert rerun.jobs() == sorted(["shard", *since("merge")])
+    assert rerun.jobs() == sorted(["shard", "preflight", *since("merge")])
 
 
 def test_what_the_outputs_stand_for_reruns_the_moments(rerun):
     rerun.configure("model.classes", "dataset")
-    assert rerun.jobs() == sorted([*each(rerun.shards(), "moments"), *since("merge")])
+    assert rerun.jobs() == sorted(["preflight", *each(rerun.shards(), "moments"), *since("merge")])
 
 
-def test_a_class_that_is_not_there_stops_at_its_figure(rerun):
+def test_a_class_that_is_not_there_stops_before_its_figure(rerun):
     # Which classes are drawn is no part of the shards: they are not cut again to find out.
     rerun.configure("report.classes", ["bee", "eeel"])
     outcome = snakemake(rerun.folder)
     assert outcome.code == 1
-    assert outcome.jobs == ["class_figure eeel"]
-    assert "report.classes: There is no class 'eeel'; did you mean eel?" in outcome.output
+    assert set(outcome.jobs) <= {"preflight", "class_figure eeel"}
+    assert "report.classes: there is no class 'eeel'; did you mean eel?" in outcome.output
     assert "Traceback" not in outcome.output
 
 

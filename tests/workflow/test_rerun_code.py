@@ -55,15 +55,17 @@ def test_a_fresh_checkout_and_other_words_rerun_nothing(rerun, workflow):
         ("stages/scan", ["scan", "shard"]),
         ("stages/shard", ["shard"]),
         ("stages/network", ["network"]),
+        ("stages/preflight", ["preflight"]),
         ("stages/extract", ["extract", "moments", *since("merge")]),
         ("stages/moments", ["moments", *since("merge")]),
         ("stages/merge", since("merge")),
         ("stages/welch", since("welch")),
         ("stages/similarity", since("similarity")),
         ("stages/neighbors", since("neighbors")),
-        ("stages/report", ["heatmap welch", "class_figure bee"]),
+        ("stages/class_figure", ["class_figure bee"]),
+        ("stages/heatmap", ["heatmap welch"]),
         # Two stages import it.
-        ("network/layer_groups", ["network", *since("similarity")]),
+        ("network/layer_groups", ["preflight", *since("similarity")]),
     ],
 )
 def test_an_edit_reruns_the_stages_that_import_the_module(rerun, workflow, module, jobs):

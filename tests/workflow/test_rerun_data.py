@@ -14,6 +14,7 @@ from small import each, since
 from workflows import snakemake
 
 SCAN = ["scan", "shard"]
+CUT = [*SCAN, "preflight"]  # where the index of the shards changed
 FIRST, SECOND = ["ant", "bee"], ["cat", "dog", "eel"]  # classes of the two shards
 
 
@@ -35,7 +36,7 @@ def expect_one_shard(rerun, images, classes, *options):
     before = rerun.shards()
     jobs = rerun.jobs(*options)
     (shard,) = rerun.shards() - before
-    assert jobs == sorted([*SCAN, *each([shard], "extract", "moments"), *since("merge")])
+    assert jobs == sorted([*CUT, *each([shard], "extract", "moments"), *since("merge")])
     rows = parquet.read_table(rerun.folder / f"results/small/shards/{shard}.parquet")
     assert set(rows["sample_id"].to_pylist()) == ids(images, classes)
 
@@ -80,7 +81,7 @@ def test_an_image_removed_and_put_back(rerun, images):
     expect_one_shard(rerun, images, SECOND)
     image.rename(images / "dog" / "3.bmp")
     # Its shard is known by its name: what was extracted is still there.
-    assert rerun.jobs() == sorted([*SCAN, *since("merge")])
+    assert rerun.jobs() == sorted([*CUT, *since("merge")])
 
 
 def test_an_image_replaced(rerun, images):
@@ -99,7 +100,7 @@ def test_an_image_replaced_goes_unseen_without_digests(rerun, images):
     jobs = rerun.jobs()
     # Digests are part of the shards' names.
     assert not rerun.shards() & before
-    assert jobs == sorted([*SCAN, *each(rerun.shards(), "extract", "moments"), *since("merge")])
+    assert jobs == sorted([*CUT, *each(rerun.shards(), "extract", "moments"), *since("merge")])
     write_image(images / "ant" / "0.bmp")
     assert rerun.jobs("--forcerun", "scan") == SCAN
 
@@ -128,7 +129,7 @@ def test_a_class_added(rerun, images):
 
 def test_an_empty_class_added(rerun, images):
     (images / "asp").mkdir()
-    assert rerun.jobs() == sorted([*SCAN, *since("merge")])
+    assert rerun.jobs() == sorted([*CUT, *since("merge")])
 
 
 def test_a_class_renamed(rerun, images):
@@ -144,7 +145,7 @@ def test_fewer_images_of_a_class(rerun, images):
     jobs = rerun.jobs()
     # One image too many: the last class's.
     (shard,) = rerun.shards() - before
-    assert jobs == sorted([*SCAN, *each([shard], "extract", "moments"), *since("merge")])
+    assert jobs == sorted([*CUT, *each([shard], "extract", "moments"), *since("merge")])
 
 
 def test_larger_shards(rerun):
@@ -152,4 +153,4 @@ def test_larger_shards(rerun):
     before = rerun.shards()
     jobs = rerun.jobs()
     (shard,) = rerun.shards() - before
-    assert jobs == sorted(["shard", *each([shard], "extract", "moments"), *since("merge")])
+    assert jobs == sorted(["shard", "preflight", *each([shard], "extract", "moments"), *since("merge")])

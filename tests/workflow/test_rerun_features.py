@@ -31,7 +31,7 @@ def test_how_features_are_computed_and_stored(rerun, key, value):
 )
 def test_another_network(rerun, key, value):
     rerun.configure(key, value)
-    assert rerun.jobs() == everything(rerun, "network")
+    assert rerun.jobs() == everything(rerun, "network", "preflight")
 
 
 def test_other_words_for_the_same_layers(rerun):
@@ -52,7 +52,7 @@ def test_weights_replaced_at_the_same_path(rerun):
     # The same tensors in another file are the same network.
     assert rerun.jobs() == ["network"]
     torch.save({name: 2 * tensor for name, tensor in small.state(rerun.folder).items()}, weights)
-    assert rerun.jobs() == everything(rerun, "network")
+    assert rerun.jobs() == everything(rerun, "network", "preflight")
 
 
 def test_weights_in_a_file_that_sounds_like_an_entry_of_torchvision(rerun):
@@ -61,7 +61,7 @@ def test_weights_in_a_file_that_sounds_like_an_entry_of_torchvision(rerun):
     assert rerun.jobs() == sorted(["network", *since("neighbors")])
     other = {name: 2 * tensor for name, tensor in small.state(rerun.folder).items()}
     torch.save(other, rerun.folder / "ResNet34_Weights.pth")
-    assert rerun.jobs() == everything(rerun, "network")
+    assert rerun.jobs() == everything(rerun, "network", "preflight")
 
 
 def test_a_network_and_its_weights_that_were_moved(rerun):

@@ -11,7 +11,7 @@ def test_features_and_then_tables_of_a_new_run(tmp_path, run):
     assert outcome.code == 0, outcome.output
     shards = {path.stem for path in results.glob("shards/*.parquet")}
     assert len(shards) >= 2
-    assert outcome.jobs == sorted(["scan", "network", "shard", *each(shards, "extract")])
+    assert outcome.jobs == sorted(["scan", "network", "shard", "preflight", *each(shards, "extract")])
     assert {path.parent.stem for path in results.glob("features/*.zarr/zarr.json")} == shards
     assert not (results / "moments").exists()
 

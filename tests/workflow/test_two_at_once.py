@@ -31,7 +31,7 @@ def test_a_second_call_on_the_same_run_is_refused_and_one_on_another_run_goes_th
     assert snakemake(folder, "--unlock").code == 0
     second = snakemake(folder)
     assert second.code == 1
-    assert f"results/toy is being worked on by process {process.pid} on " in second.output
+    assert f"results/toy is in use by process {process.pid} on " in second.output
     assert "Traceback" not in second.output
     assert process.poll() is None
 

@@ -104,16 +104,16 @@ def top(
 def check(
     run: Annotated[Path, typer.Argument(help="The run's folder, such as results/demo.", show_default=False)],
 ) -> None:
-    """Verify a run: every file is read. Says what is damaged, missing or out of date, and how to make it anew."""
+    """Verify all files of a run: list what is damaged, missing or out of date, and the command that makes it again."""
     from labelsim import check as checking  # imports zarr and xarray, which the other commands do without
 
     terminal = Console(stderr=True)
     findings = checking.check(
         run,
-        watch=lambda steps: track(steps, "check", console=terminal, transient=True, disable=not sys.stderr.isatty()),
+        watch=lambda paths: track(paths, "check", console=terminal, transient=True, disable=not sys.stderr.isatty()),
     )
     print("\n".join(findings.lines()))
-    if not findings.whole:
+    if not findings.ok:
         raise typer.Exit(1)
 
 

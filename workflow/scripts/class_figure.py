@@ -1,10 +1,10 @@
 from pathlib import Path
 
 from labelsim.jobs.log import job_log
-from labelsim.stages.report import draw_class
+from labelsim.stages.class_figure import class_figure
 
 with job_log(snakemake.log[0]):
-    draw_class(
+    class_figure(
         snakemake.params.label,
         Path(snakemake.input.neighbors),
         Path(snakemake.input.classes),

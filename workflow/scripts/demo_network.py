@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from labelsim.jobs.log import job_log
-from labelsim.stages.demo import train
+from labelsim.stages.demo_network import demo_network
 
 with job_log(snakemake.log[0]):
-    train(Path(snakemake.output[0]), Path(snakemake.output.metrics), threads=snakemake.threads)
+    demo_network(Path(snakemake.output[0]), Path(snakemake.output.metrics), threads=snakemake.threads)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from labelsim.jobs.log import job_log
-from labelsim.stages.report import draw_heatmap
+from labelsim.stages.heatmap import heatmap
 
 with job_log(snakemake.log[0]):
-    draw_heatmap(Path(snakemake.input[0]).parent, snakemake.wildcards.method, Path(snakemake.output[0]))
+    heatmap(Path(snakemake.input[0]).parent, snakemake.wildcards.method, Path(snakemake.output[0]))

@@ -149,7 +149,7 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
         candidates = listed([f"{names[index]} [{ids[index]}]" for index in found], 10)
         raise LabelsimError(f"{query!r} may mean {len(found)} classes. Give the id of one: {candidates}")
     raise LabelsimError(
-        f"There is no class {query!r}{near(wanted, folded)} Give a class's id, its name, or part of its name."
+        f"there is no class {query!r}{near(wanted, folded)} Give a class's id, its name, or part of its name."
     )
 
 

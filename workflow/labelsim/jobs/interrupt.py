@@ -1,4 +1,4 @@
-"""What an interrupt (Ctrl-C) does to Snakemake itself: its jobs stop as well, and it ends without a word of faults."""
+"""Interrupting Snakemake (Ctrl-C): its jobs stop as well, and it ends without error messages."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _INTERRUPTED = Event()
 
 
 def stop_jobs_on_interrupt() -> None:
-    """Have the first interrupt of this process interrupt the processes of its jobs as well.
+    """Make the first interrupt of this process interrupt its jobs as well.
 
-    The terminal's Ctrl-C reaches them by itself, but `kill -INT`, or a program that started Snakemake, does not; and
-    Snakemake waits for jobs that run. Further interrupts do what they did before. Where interrupts are ignored (a shell
-    in the background), they still are.
+    Ctrl-C in a terminal reaches them anyway, but `kill -INT` or an interrupt by another program does not, and Snakemake
+    waits for running jobs. Further interrupts act as usual. If interrupts are ignored (in the background of a shell),
+    they still are.
     """
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         _INTERRUPTED.set()
-        logger.addFilter(_is_worth_saying)
+        logger.addFilter(_is_no_job_failure)
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGINT)
@@ -43,7 +43,7 @@ def stop_jobs_on_interrupt() -> None:
 
 
 def end_if_interrupted() -> None:
-    """Say last what helps after an interrupt.
+    """After an interrupt, exit with a message that says how to continue.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def end_if_interrupted() -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def _is_worth_saying(record: logging.LogRecord) -> bool:
-    """Whether a message is none about a job's failure: the jobs were stopped, and have said so."""
+def _is_no_job_failure(record: logging.LogRecord) -> bool:
+    """Filter of messages: after an interrupt, jobs have not failed, and they logged that they were stopped."""
     failure = getattr(record, "event", None) == LogEvent.JOB_ERROR
     return not failure and getattr(record, "exception", None) != "RuleException"

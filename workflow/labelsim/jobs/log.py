@@ -1,4 +1,4 @@
-"""The log of a job, and how a job ends that is stopped or cannot go on."""
+"""The log of a job, and its last message when it is stopped or cannot continue."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ __all__ = ["AGAIN", "job_log"]
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 AGAIN = "Run the same command again: it continues from here."
 
-# What people, not code, have to mend.
+# Errors that people, not code, have to fix.
 _CIRCUMSTANCES = {
     errno.ENOSPC: "There is no space left on the disk",
     errno.EDQUOT: "The disk quota is used up",
     errno.EROFS: "The file system is read-only",
     errno.EACCES: "There is no permission",
     errno.EPERM: "There is no permission",
-    errno.EIO: "The disk or the network file system fails",
-    errno.ESTALE: "The network file system has lost a file",
-    errno.ENOTCONN: "The network file system is gone",
+    errno.EIO: "The disk or the network file system failed",
+    errno.ESTALE: "The network file system lost a file",
+    errno.ENOTCONN: "The network file system is not connected",
     errno.EMFILE: "Too many files are open (ulimit -n)",
-    errno.ENOMEM: "There is no memory left",
+    errno.ENOMEM: "There is not enough memory",
 }
 
 
 class _Terminated(BaseException):
-    """SIGTERM: the job was cancelled or pre-empted, or its time is up."""
+    """SIGTERM: the job was cancelled or pre-empted, or is out of time."""
 
 
 class _FileHandler(logging.FileHandler):
-    """A log file that a full disk may cut short: the terminal has the message too."""
+    """A log file that may be incomplete on a full disk: the terminal shows the message too."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         if not isinstance(sys.exc_info()[1], OSError):
@@ -50,7 +50,7 @@ class _FileHandler(logging.FileHandler):
 
 @contextmanager
 def job_log(path: str | Path) -> Iterator[None]:
-    """Send what labelsim logs to a file and to the terminal, and end a job that fails with one message.
+    """Log to a file and to the terminal; end a job that fails with one message.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def job_log(path: str | Path) -> Iterator[None]:
     Raises
     ------
     SystemExit
-        After one message: for a `LabelsimError`, an interrupt (Ctrl-C), SIGTERM, a lack of memory, and an error of
-        the file system that people have to mend, such as a full disk. Other exceptions are logged with their
-        traceback and pass through.
+        After one message, for a `LabelsimError`, an interrupt (Ctrl-C), SIGTERM, a lack of memory, and an error of
+        the file system that people have to fix, such as a full disk. Other exceptions are logged with their traceback
+        and raised again.
     """
     logger = logging.getLogger("labelsim")
     logger.setLevel(logging.INFO)
@@ -87,11 +87,11 @@ def job_log(path: str | Path) -> Iterator[None]:
         add(_FileHandler(path, mode="w", encoding="utf-8"))
         yield
     except SupersededError as error:
-        end(0, "%s", error)  # of a failed job, Snakemake would delete the outputs: by now they are the newer run's
+        end(0, "%s", error)  # if the job failed, Snakemake would delete outputs of the newer run
     except LabelsimError as error:
         end(1, "%s", error)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake sends what the terminal may have sent already
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake may send a second one
         end(128 + signal.SIGINT, "Interrupted. %s", AGAIN)
     except _Terminated:
         end(128 + signal.SIGTERM, "Stopped (SIGTERM): cancelled, pre-empted or out of time. %s", AGAIN)
@@ -100,9 +100,9 @@ def job_log(path: str | Path) -> Iterator[None]:
             logger.exception("This should not have happened; please report it with this log.")
             raise
         where = f": {error.filename}" if error.filename else ""
-        end(1, "%s%s (%s).\nMend that. %s", _CIRCUMSTANCES[error.errno], where, os.strerror(error.errno), AGAIN)
+        end(1, "%s%s (%s).\nFix that. %s", _CIRCUMSTANCES[error.errno], where, os.strerror(error.errno), AGAIN)
     except MemoryError:
-        end(1, "There is no memory left.\nGive the job more (mem_mb). %s", AGAIN)
+        end(1, "There is not enough memory.\nGive the job more (mem_mb). %s", AGAIN)
     except Exception:
         logger.exception("This should not have happened; please report it with this log.")
         raise
@@ -112,7 +112,7 @@ def job_log(path: str | Path) -> Iterator[None]:
         for handler in handlers:
             logger.removeHandler(handler)
             warnings.removeHandler(handler)
-            with suppress(OSError):  # what a full disk did not take
+            with suppress(OSError):  # of a full disk
                 handler.close()
 
 

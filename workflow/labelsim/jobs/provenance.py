@@ -47,8 +47,8 @@ _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.co
 # Every image is compared with its row's size and digest, wherever its bytes came from.
 _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
 # Another method in the table is no other feature, moment or t.
-_READ_METHODS = ("similarity", "report")
-_TEXTS_STORED = ("neighbors", "report")  # notes of classes, titles of figures
+_READ_METHODS = ("similarity", "class_figure", "heatmap")
+_TEXTS_STORED = ("neighbors", "class_figure", "heatmap")  # notes of classes, titles of figures
 
 
 def version() -> str:

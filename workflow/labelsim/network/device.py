@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from labelsim.errors import LabelsimError
-from labelsim.storage.locks import one_name_held
+from labelsim.storage.locks import lock_first_free
 
-__all__ = ["claimed", "gpu_key", "sign_of_gpu"]
+__all__ = ["exclusive_device", "gpu_key", "sign_of_gpu"]
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def claimed(name: str) -> Iterator[torch.device]:
+def exclusive_device(name: str) -> Iterator[torch.device]:
     """Hold the device that a job computes on.
 
     Snakemake gives local jobs no GPU of their own. Here each job takes the first visible GPU that no other
@@ -58,7 +58,7 @@ def claimed(name: str) -> Iterator[torch.device]:
         )
     numbers = range(visible) if device.index is None else [device.index]
     keys = [gpu_key(number, str(torch.cuda.get_device_properties(number).uuid), os.environ) for number in numbers]
-    with one_name_held(keys, "a free GPU") as which:
+    with lock_first_free(keys, "a free GPU") as which:
         number = numbers[which]
         torch.cuda.set_device(number)  # or what names no device opens a context on the first GPU as well
         logger.info("GPU %d of %d, %s", number, visible, torch.cuda.get_device_name(number))

@@ -24,7 +24,7 @@ from labelsim.images.decode import first_line
 from labelsim.images.loader import Images, batches
 from labelsim.images.transform import split_transform
 from labelsim.methods import VARIABLES
-from labelsim.network.device import claimed
+from labelsim.network.device import exclusive_device
 from labelsim.network.model import Model, load_model, versions
 from labelsim.network.outputs import identifying
 from labelsim.network.probes import Features
@@ -101,7 +101,7 @@ def extract(
     description = read_document(network)
     _check_sources(sources or {}, description["sources"], network)
     torch.set_num_threads(max(1, threads))
-    with claimed(config["extract"]["device"]) as device:
+    with exclusive_device(config["extract"]["device"]) as device:
         model = load_model(config["model"], config["probe"])
         _check(model.describe(), description, network)
         model.to(device)

@@ -52,5 +52,6 @@ def network(
     )
     # The weights' digest is taken over the tensors: the file they came from does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    information = {"model": short_name(model["name"]), **built.inform()}
-    write_document(output, {"at": probe["at"], "sources": sources, **built.describe(), "information": information})
+    # One file may define two networks with the same weights, which differ in what has none, such as the pooling.
+    made_by = {"model": short_name(model["name"]), "at": probe["at"], "sources": sources}
+    write_document(output, {**made_by, **built.describe(), "information": built.inform()})

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from labelsim.storage.locks import check_claim
 __all__ = ["sync", "write_whole"]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by way of a temporary one and a rename: a reader sees all of it or nothing.
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write a file by way of a temporary one and a rename: readers see a complete file or none.
 
     Parameters
     ----------
     path : Path
         Where to; missing folders are made.
-    data : bytes
+    data : bytes or memoryview
         The file's contents.
 
     Raises
@@ -28,7 +28,7 @@ def write_whole(path: Path, data: bytes) -> None:
         If another Snakemake has taken the run since this job was started.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: after a kill, a job and the one that takes its place may write the same file.
+    # A random name: after a kill, a job and its successor may write the same file at once.
     temporary = path.with_name(f"{path.name}.{token_hex(4)}.partial")
     try:
         temporary.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Digests of values and files."""
+"""Digests of texts and of the bytes of files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from labelsim.storage.damage import unreadable
 
 __all__ = ["canonical", "digest", "file_digest"]
 
@@ -21,12 +23,20 @@ def digest(text: str) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """32 hexadecimal digits of a file's contents; "missing" if there is no such file."""
+    """32 hexadecimal digits of a file's bytes; "missing" if there is no such file.
+
+    Raises
+    ------
+    LabelsimError
+        If the file cannot be read.
+    """
+    state = blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
-            state = blake2b(digest_size=16)
             while block := file.read(1 << 20):
                 state.update(block)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
+    except OSError as error:
+        raise unreadable(path, error) from None
     return state.hexdigest()

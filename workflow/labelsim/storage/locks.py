@@ -1,4 +1,8 @@
-"""Locks that die with their holder."""
+"""Locks that end with the process that holds them, however it ends.
+
+The library filelock writes no holder into its file, fails where the file system has no locks (ENOLCK), and elsewhere
+(ENOSYS) falls back to a file that stays behind after a kill.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from typing import IO
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["SupersededError", "check_claim", "claim_run", "held", "one_name_held"]
+__all__ = ["SupersededError", "check_claim", "claim_run", "lock", "lock_first_free"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,89 +28,86 @@ _BUSY = (errno.EACCES, errno.EAGAIN)
 _POLL = 1.0  # seconds
 _RUN = ".labelsim.lock"  # in the folder of a run
 _CLAIM = "LABELSIM_CLAIM"
-_CLAIMED: list[IO[str]] = []  # open until the process ends
-_NAMES: set[socket.socket] = set()
+_run_locks: list[IO[str]] = []  # open until the process ends
+_sockets: set[socket.socket] = set()
 
 
-def _let_go() -> None:
-    """Close, in a process that was forked, what its parent holds: it may outlive the parent."""
-    for taken in _NAMES:
-        taken.close()
+def _close_sockets() -> None:
+    for bound in _sockets:
+        bound.close()
 
 
-os.register_at_fork(after_in_child=_let_go)
+# A forked process may outlive its parent, and must not hold the parent's locks.
+os.register_at_fork(after_in_child=_close_sockets)
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock; wait for a process that holds it already.
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Lock a file; wait while another process has locked it.
 
-    A POSIX record lock: the kernel drops it when its holder ends, however it ends, on network file
-    systems too. Processes forked by the holder do not hold it.
+    A POSIX record lock: the kernel releases it when the process ends, on network file systems too. Forked processes do
+    not hold it.
 
     Parameters
     ----------
     path : Path
-        The lock file. It stays behind; what it says is only who held the lock last.
+        The lock file. It is not deleted; its contents only name the last holder.
     what : str
         What is locked, for the message of a process that waits.
     """
-    told = False
-    while (file := _locked(path)) is None:
-        if not told:
-            logger.warning("Waiting for %s, held by %s.", what, _holder(path))
-            told = True
+    warned = False
+    while (file := _lock_file(path)) is None:
+        if not warned:
+            logger.warning("Waiting for %s, which is locked by %s.", what, _holder(path))
+            warned = True
         time.sleep(_POLL)
     with file:
         yield
 
 
 @contextmanager
-def one_name_held(names: Sequence[str], what: str) -> Iterator[int]:
-    """Hold the first of several names that is free on this machine; wait for one while other processes hold them all.
+def lock_first_free(names: Sequence[str], what: str) -> Iterator[int]:
+    """Lock the first free one of several names on this machine; wait while other processes have locked them all.
 
-    A name is that of a socket in Linux's abstract namespace, not a file: jobs that have a /tmp of their own share it.
-    The kernel drops it when its holder ends, however it ends. Processes forked by the holder do not hold it.
+    A lock is a socket in Linux's abstract namespace, not a file: jobs with a /tmp of their own share it. The kernel
+    releases it when the process ends. Forked processes do not hold it.
 
     Parameters
     ----------
     names : sequence of str
-        At least one, each of at most 80 bytes. Another user's are others.
+        At least one, each of at most 80 bytes. Users do not share names.
     what : str
-        What is named, for the message of a process that waits.
+        What is locked, for the message of a process that waits.
 
     Yields
     ------
     int
-        Which of them is held.
+        Position of the locked name.
     """
-    told = False
-    while True:
-        for which, name in enumerate(names):
-            taken = _bound(f"\0labelsim-{os.getuid()}-{name}")
-            if taken is not None:
-                _NAMES.add(taken)
-                try:
-                    yield which
-                finally:
-                    _NAMES.discard(taken)
-                    taken.close()
-                return
-        if not told:
-            logger.warning("Waiting for %s: other jobs of yours hold %s.", what, " and ".join(names))
-            told = True
+    warned = False
+    while (found := _bind_first(names)) is None:
+        if not warned:
+            logger.warning("Waiting for %s: other jobs of yours use %s.", what, " and ".join(names))
+            warned = True
         time.sleep(_POLL)
+    position, bound = found
+    _sockets.add(bound)
+    try:
+        yield position
+    finally:
+        _sockets.discard(bound)
+        bound.close()
 
 
 class SupersededError(LabelsimError):
-    """A job outlived its Snakemake, and another one has taken the run since."""
+    """A job outlived its Snakemake, and another Snakemake has taken over the run."""
 
 
 def claim_run(folder: Path) -> None:
-    """Take a run for as long as this process lives.
+    """Reserve a run for this process until it ends.
 
-    Snakemake's own locks are files: they stay behind a killed Snakemake, and all of them go when any run in the
-    same folder ends, or with --unlock. The jobs that this process starts inherit the claim by their environment.
+    Snakemake's own locks are files: they remain after a kill, and all of them are deleted when any run in the same
+    folder ends, or by --unlock. Jobs that this process starts inherit the claim through their environment.
 
     Parameters
     ----------
@@ -116,26 +117,26 @@ def claim_run(folder: Path) -> None:
     Raises
     ------
     LabelsimError
-        If another process is at work on the run, or the folder cannot be written to.
+        If another process works on the run, or the folder is not writable.
     """
     path, claim = folder / _RUN, token_hex(8)
     try:
-        file = _locked(path, claim)
+        file = _lock_file(path, claim)
     except OSError as error:
         raise LabelsimError(
             f"{folder} cannot be written to ({error.strerror}).\n"
-            "Mend that, or give the run another name (`run:` in the configuration)."
+            "Fix that, or give the run another name (`run:` in the configuration)."
         ) from None
     if file is None:
         raise LabelsimError(
-            f"{folder} is being worked on by {_holder(path)}.\nWait for that Snakemake to end, or stop it first."
+            f"{folder} is in use by {_holder(path)}.\nWait until that Snakemake ends, or stop it first."
         )
     os.environ[_CLAIM] = claim
-    _CLAIMED.append(file)
+    _run_locks.append(file)
 
 
 def check_claim(path: Path) -> None:
-    """Check that the run is still that of the Snakemake that this job works for; called before a file is published.
+    """Check that this job's Snakemake still has the run; called before a file is published.
 
     Parameters
     ----------
@@ -145,16 +146,16 @@ def check_claim(path: Path) -> None:
     Raises
     ------
     SupersededError
-        If another Snakemake has taken the run since.
+        If another Snakemake has taken over the run.
     """
     claim = os.environ.get(_CLAIM)
-    lock = next((folder / _RUN for folder in path.parents if (folder / _RUN).exists()), None)
-    if claim is None or lock is None:
+    file = next((folder / _RUN for folder in path.parents if (folder / _RUN).exists()), None)
+    if claim is None or file is None:
         return
-    holder, _, current = lock.read_text(encoding="utf-8").strip().partition("\n")
+    holder, _, current = file.read_text(encoding="utf-8").strip().partition("\n")
     if current != claim:
         raise SupersededError(
-            f"{path} is not written: this job's Snakemake has ended, and {holder} has taken the run since.\n"
+            f"{path} is not written: this job's Snakemake has ended, and {holder} has taken over the run.\n"
             "The results are those of the newer one."
         )
 
@@ -163,21 +164,23 @@ def _holder(path: Path) -> str:
     return path.read_text(encoding="utf-8").partition("\n")[0] or "another process"
 
 
-def _bound(address: str) -> socket.socket | None:
-    """A socket of this address; None while another process has it."""
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        if error.errno == errno.EADDRINUSE:
-            return None
-        raise
-    return bound
+def _bind_first(names: Sequence[str]) -> tuple[int, socket.socket] | None:
+    """The first free name's position and a socket bound to it; None while other processes have them all."""
+    for position, name in enumerate(names):
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            bound.bind(f"\0labelsim-{os.getuid()}-{name}")
+        except OSError as error:
+            bound.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return position, bound
+    return None
 
 
-def _locked(path: Path, claim: str = "") -> IO[str] | None:
-    """The lock file, locked until it is closed; None while another process has it. It says who has it."""
+def _lock_file(path: Path, claim: str = "") -> IO[str] | None:
+    """The file, locked until it is closed, with its holder in it; None while another process has locked it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
     try:
@@ -186,7 +189,7 @@ def _locked(path: Path, claim: str = "") -> IO[str] | None:
         if error.errno in _BUSY:
             file.close()
             return None
-        # Some network file systems are mounted without locks; work goes on there, as nearly always one job writes.
+        # Some network file systems have no locks. Work goes on, as nearly always only one job writes.
         logger.warning("%s cannot be locked (%s): two jobs at once would not notice each other.", path, error.strerror)
     file.truncate(0)
     file.write("\n".join([f"process {os.getpid()} on {socket.gethostname()}", *filter(None, [claim]), ""]))

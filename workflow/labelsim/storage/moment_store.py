@@ -32,8 +32,8 @@ __all__ = [
 
 CLASSES_PER_CHUNK = 64
 CHANNELS_PER_CHUNK = 1024
-_CLASSES = 16 * CLASSES_PER_CHUNK  # read at a time where only their totals are kept
-TOP = {"top1": 1, "top5": 5}  # counts of images, by name: how many of the largest outputs count as right
+_CLASSES = 16 * CLASSES_PER_CHUNK  # read at a time if only their totals are kept
+TOP = {"top1": 1, "top5": 5}  # counts of correct images, by name: among how many of the largest outputs
 
 
 def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Array]:
@@ -42,7 +42,7 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
     Parameters
     ----------
     folds, classes : int
-        Their numbers.
+        Their number.
     widths : mapping of str to int
         Number of columns of each variable of `MOMENTS`.
 
@@ -66,12 +66,12 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
 
 
 def merged_identity(dataset: str, shards: Sequence[str]) -> str:
-    """What the moments of all classes were made from.
+    """Digest of what the moments of all classes were computed from.
 
     Parameters
     ----------
     dataset : str
-        Digest of the dataset, as the index of the shards has it.
+        Digest of the dataset, from the index of the shards.
     shards : sequence of str
         Digests of the shards' stores of moments, in the order of the manifest.
     """
@@ -79,7 +79,7 @@ def merged_identity(dataset: str, shards: Sequence[str]) -> str:
 
 
 def put_moments(writer: Writer, name: str, first: int, moments: Moments) -> None:
-    """Write the moments of some classes; without samples they read as NaN, not as 0.
+    """Write the moments of some classes; those without samples read as NaN, not as 0.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float
 
 
 def channel_blocks(channels: int) -> Iterator[slice]:
-    """Blocks of channels as they are chunked."""
+    """Blocks of channels, each as wide as a chunk."""
     return blocks(channels, CHANNELS_PER_CHUNK)
 
 

@@ -1,7 +1,6 @@
-"""Parquet tables: written whole or not at all, with JSON metadata under the key `labelsim`.
+"""Parquet tables: complete or absent, with JSON metadata under the key `labelsim` and a digest of the file's bytes.
 
-A table is sealed: under the key `labelsim_digest` its file holds a digest of all its other bytes, the footer's
-statistics included, which other readers rely on.
+The digest stands between the data and the footer, where nothing points to: other readers do not notice it.
 """
 
 from __future__ import annotations
@@ -17,16 +16,12 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 
 from labelsim.storage.atomic import write_whole
-from labelsim.storage.damage import SEAL_BROKEN, absent, damaged, unreadable
+from labelsim.storage.damage import WRONG_CHECKSUM, damaged, read_bytes
 
 __all__ = ["read_metadata", "read_table", "write_table"]
 
 _KEY = b"labelsim"
-_SEAL = b"labelsim_digest"
-_DIGITS = 32
-# A key and the head of its value as the Parquet format lays them down (Thrift's compact protocol): a seal is found and
-# checked before anything else is made of a file. The key stands in the footer, so a match in the data comes earlier.
-_MARK = _SEAL + bytes([0x18, _DIGITS])
+_SIZE = 16  # bytes of the digest
 
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
@@ -39,21 +34,20 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None 
     path : Path
         Where; missing folders are made.
     metadata : mapping, optional
-        JSON values for the file's metadata; without them the table's own metadata stay.
+        JSON values for the file's metadata. By default the table keeps its own.
     """
     if metadata is not None:
         encoded = json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode()
         table = table.replace_schema_metadata({_KEY: encoded})
     sink = BytesIO()
-    # Other readers can verify the pages.
-    with parquet.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({_SEAL: b"0" * _DIGITS})
-    place = _place(sink.getvalue())
-    seal = _digest(sink.getbuffer(), place)
-    sink.seek(place.start)
-    sink.write(seal)
-    write_whole(path, sink.getvalue())
+    # With checksums of pages, other readers can verify the data too.
+    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    data = sink.getvalue()
+    footer = _footer(data)
+    sink.seek(footer)
+    sink.write(blake2b(data, digest_size=_SIZE).digest())
+    sink.write(data[footer:])
+    write_whole(path, sink.getbuffer())
 
 
 def read_table(path: Path, filters: compute.Expression | None = None) -> pa.Table:
@@ -69,17 +63,14 @@ def read_table(path: Path, filters: compute.Expression | None = None) -> pa.Tabl
     Raises
     ------
     LabelsimError
-        If it is not there, or is in any byte not as it was written.
+        If the file is missing, cannot be read, or if any of its bytes has changed.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise absent(path) from None
-    except OSError as error:
-        raise unreadable(path, error) from None
-    place = _place(data)
-    if data[place] != _digest(data, place):
-        raise damaged(path, SEAL_BROKEN)
+    data = read_bytes(path)
+    view, footer = memoryview(data), _footer(data)
+    state = blake2b(view[: footer - _SIZE], digest_size=_SIZE)
+    state.update(view[footer:])
+    if state.digest() != view[footer - _SIZE : footer]:
+        raise damaged(path, WRONG_CHECKSUM)
     return parquet.read_table(pa.BufferReader(data), filters=filters)
 
 
@@ -89,16 +80,6 @@ def read_metadata(table: pa.Table) -> dict[str, Any]:
     return metadata
 
 
-def _place(data: bytes) -> slice:
-    """Where the seal stands in a file; at its end, where it has none."""
-    found = data.rfind(_MARK)
-    start = len(data) if found < 0 else found + len(_MARK)
-    return slice(start, start + _DIGITS)
-
-
-def _digest(data: bytes | memoryview, place: slice) -> bytes:
-    """Digest of all bytes of a file but those of its seal."""
-    view = memoryview(data)
-    state = blake2b(view[: place.start], digest_size=_DIGITS // 2)
-    state.update(view[place.stop :])
-    return state.hexdigest().encode()
+def _footer(data: bytes) -> int:
+    """Where the footer begins: a Parquet file ends with its footer, the footer's length (4 bytes) and PAR1."""
+    return len(data) - 8 - int.from_bytes(data[-8:-4], "little")

@@ -1,10 +1,10 @@
 """A Zarr store that is committed last: create, resume, commit, open.
 
 A store is a Zarr 3 group of arrays. Its chunks are written first. Then `chunks.json` in each array's folder
-lists the digests of the array's chunks. The root metadata file `zarr.json` is written at the very end, by
-rename: it holds the digests of the arrays' metadata and of their `chunks.json`, under a digest of its own. So
-it stands for the whole store and stays small however many chunks there are: Snakemake compares files of up to
-1 MB by content. A folder without `zarr.json` is work in progress and is never read.
+lists the digests of the array's chunks. The root metadata file `zarr.json` is written last, by rename: it holds
+the digests of the arrays' metadata and of their `chunks.json`, and a digest of itself. So it represents the
+whole store, and stays small however many chunks there are: Snakemake compares files of up to 1 MB by content.
+A folder without `zarr.json` is unfinished and is never read.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from labelsim.errors import LabelsimError
 from labelsim.storage.atomic import sync, write_whole
-from labelsim.storage.damage import SEAL_BROKEN, absent, damaged
+from labelsim.storage.damage import WRONG_CHECKSUM, damaged, missing, unreadable
 from labelsim.storage.digests import canonical, digest, file_digest
-from labelsim.storage.json_files import sealed, text_of
-from labelsim.storage.locks import check_claim, held
+from labelsim.storage.json_files import text_of, with_digest
+from labelsim.storage.locks import check_claim, lock
 
-# Imported where it is used: those that only write do without its two seconds.
+# Imported where it is used, as it takes two seconds.
 if TYPE_CHECKING:
     import xarray
 
@@ -39,15 +40,15 @@ __all__ = ["Array", "Writer", "attributes", "blocks", "digests", "load", "open_s
 
 _ROOT = "zarr.json"
 _CHUNKS = "chunks.json"
-# Features, what takes the space, are stored small. Moments hardly shrink: their mantissas are as good as random.
+# Features take most of the space. Moments hardly shrink: their mantissas are practically random.
 _SMALL: dict[str, Any] = {"cname": "zstd", "shuffle": "shuffle"}
 _COMPRESSION: dict[str, dict[str, Any]] = {"float64": {"cname": "lz4", "shuffle": "bitshuffle"}}
-_UNREADABLE = (ValueError, OSError, RuntimeError)  # what Zarr and its codecs raise for a damaged chunk
+_UNREADABLE = (ValueError, OSError, RuntimeError)  # raised by Zarr and its codecs for a damaged chunk
 
 
 @dataclass(frozen=True)
 class Array:
-    """What an array of a store looks like before anything is written to it.
+    """Layout of an array.
 
     Attributes
     ----------
@@ -58,7 +59,7 @@ class Array:
     dtype : str
         A NumPy dtype, or "str".
     coordinate : bool
-        A label of a dimension rather than a variable: `xarray` shows it under the coordinates.
+        Whether it labels a dimension: `xarray` shows it under the coordinates.
     """
 
     dims: tuple[str, ...]
@@ -82,10 +83,10 @@ class Array:
 
 
 class Writer:
-    """Writes a store chunk by chunk; what was written and recorded survives a kill.
+    """Writes a store chunk by chunk; recorded chunks survive a kill.
 
-    A store has one writer: a second one waits until the first has committed, or has ended. Neither begins where
-    another Snakemake has taken the run since its job was started (`SupersededError`).
+    A store has one writer: a second one waits until the first has committed or ended. A writer does not start
+    if another Snakemake has taken over the run since its job was started (`SupersededError`).
 
     Parameters
     ----------
@@ -94,16 +95,15 @@ class Writer:
     arrays : mapping of str to Array
         The arrays of the store.
     identity : str
-        What makes the values what they are (network, rows, code). With a journal, chunks left by an
+        What the values were computed from (network, rows, code). With a journal, chunks left by an
         earlier writer are kept only if they were written under the same identity.
     journal : Path, optional
-        Where to record the chunks that are done, beside the store. Without one, every writer starts
-        from nothing.
+        Where to record finished chunks, beside the store. Without one, every writer starts from scratch.
 
     Attributes
     ----------
     kept : list of dict
-        The journal's records that were taken over, as passed to `record`.
+        Notes of the chunks that were kept, as passed to `record`.
     """
 
     def __init__(self, path: Path, arrays: Mapping[str, Array], identity: str, journal: Path | None = None) -> None:
@@ -114,9 +114,9 @@ class Writer:
         self._digests: dict[str, str] = {}
         self.kept: list[dict[str, Any]] = []
         self._lock = ExitStack()
-        self._lock.enter_context(held(path.with_name(f".{path.stem}.lock"), path.name))
+        self._lock.enter_context(lock(path.with_name(f".{path.stem}.lock"), path.name))
         check_claim(path)
-        # Before anything changes: a root that is there would vouch for chunks that are being replaced.
+        # First of all: an existing root would present chunks that are being replaced as finished.
         (path / _ROOT).unlink(missing_ok=True)
         records = self._journal_records()
         if records is None:
@@ -153,27 +153,27 @@ class Writer:
         spec = self._specs[name]
         values = np.asarray(values, dtype=None if spec.dtype == "str" else spec.dtype)
         if values.shape != tuple(part.stop - part.start for part in spec.region(key)):
-            raise RuntimeError(f"{self._path}: {name} {tuple(key)}: a chunk of shape {values.shape} does not fit")
+            raise RuntimeError(f"{self._path}: {name} {tuple(key)}: a chunk cannot have the shape {values.shape}")
         self._arrays[name][spec.region(key)] = values
         chunk = _chunk_name(name, key)
         sync(self._path / chunk)
         self._digests[chunk] = file_digest(self._path / chunk)
 
     def put_whole(self, name: str, values: NDArray[Any]) -> None:
-        """Write all chunks of an array that fits in memory."""
+        """Write a whole array, which must fit in memory."""
         spec = self._specs[name]
         for key in spec.chunk_keys():
             self.put(name, key, values[spec.region(key)])
 
     def record(self, chunks: Sequence[tuple[str, Sequence[int]]], note: dict[str, Any]) -> None:
-        """Enter chunks that were `put` into the journal: from here on a kill cannot lose them.
+        """Record chunks that were `put` in the journal: from here on they survive a kill.
 
         Parameters
         ----------
         chunks : sequence of (array name, chunk index)
-            They are kept or lost together.
+            They are kept or discarded together.
         note : dict
-            JSON values to hand to the writer that resumes (in `kept`).
+            JSON values for the writer that resumes (in `kept`).
         """
         assert self._journal is not None
         names = [_chunk_name(name, key) for name, key in chunks]
@@ -197,9 +197,9 @@ class Writer:
             If a chunk was never written: a fault in the calling code.
         """
         chunks = {name: [_chunk_name(name, key) for key in spec.chunk_keys()] for name, spec in self._specs.items()}
-        missing = sorted({chunk for names in chunks.values() for chunk in names} - self._digests.keys())
-        if missing:
-            raise RuntimeError(f"{self._path}: {len(missing)} chunks were not written, {missing[0]} first")
+        unwritten = sorted({chunk for names in chunks.values() for chunk in names} - self._digests.keys())
+        if unwritten:
+            raise RuntimeError(f"{self._path}: {len(unwritten)} chunks were not written, {unwritten[0]} first")
         for name, names in chunks.items():
             text = text_of({chunk: self._digests[chunk] for chunk in names})
             write_whole(self._path / name / _CHUNKS, text.encode())
@@ -214,7 +214,7 @@ class Writer:
         self._lock.close()
 
     def _start(self) -> None:
-        # The journal goes first: it must never speak of arrays that were laid out after it was written.
+        # The journal goes first: it must never describe arrays that were created after it.
         if self._journal is not None:
             self._journal.unlink(missing_ok=True)
         if self._path.exists():
@@ -233,7 +233,7 @@ class Writer:
             )
 
     def _open(self, name: str) -> zarr.Array[Any]:
-        # A chunk of nothing but the fill value is a chunk too: a missing file is always damage.
+        # Also write chunks that hold only the fill value: a missing file is always damage.
         with zarr.config.set({"array.write_empty_chunks": True}):
             return zarr.open_array(store=self._path / name, mode="r+")
 
@@ -251,7 +251,7 @@ class Writer:
 
     def _header(self) -> dict[str, Any]:
         layout = {name: [s.dims, s.shape, s.chunk_shape(), s.dtype] for name, s in self._specs.items()}
-        # As the arrays were laid out: none is resumed whose metadata changed since.
+        # If the metadata of an array changed, nothing is resumed.
         arrays = {name: file_digest(self._path / name / _ROOT) for name in self._specs}
         entry = {"identity": self._identity, "layout": layout, "arrays": arrays}
         header: dict[str, Any] = json.loads(canonical(entry))
@@ -272,13 +272,12 @@ def open_store(path: Path) -> xarray.Dataset:
     Returns
     -------
     xarray.Dataset
-        Reading a chunk whose bytes were changed raises ValueError (checksum); `load` turns that into
-        a LabelsimError.
+        Reading a damaged chunk raises ValueError (checksum); `load` turns that into a LabelsimError.
 
     Raises
     ------
     LabelsimError
-        If the store is missing or unfinished, lacks chunks, or has an array's metadata changed.
+        If the store is missing or unfinished, chunks are missing, or the metadata of an array changed.
     """
     changed = [name for name, expected in attributes(path)["files"].items() if file_digest(path / name) != expected]
     found = changed or [name for name in digests(path) if not (path / name).is_file()]
@@ -304,7 +303,7 @@ def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
     name : str
         The array.
     **where : slice
-        The part along a dimension; all of it where none is given.
+        The part to read along each dimension; by default all of it.
 
     Returns
     -------
@@ -314,14 +313,14 @@ def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
     Raises
     ------
     LabelsimError
-        If a chunk is missing, its checksum does not fit its bytes, or the file cannot be read.
+        If a chunk is missing, has a wrong checksum, or cannot be read.
     """
     path = Path(dataset.encoding["source"])
     try:
         values = np.asarray(dataset[name].isel(where).values)
     except _UNREADABLE as error:
         raise damaged(path, f"{name} cannot be read ({error})") from error
-    # Zarr reads a missing chunk as NaN, or 0. One that is there now was there when it was read.
+    # Zarr reads a missing chunk as NaN or 0. A chunk that exists now existed when it was read.
     for key in _keys(dataset[name], where):
         if not (path / _chunk_name(name, key)).is_file():
             raise damaged(path, f"{_chunk_name(name, key)} is missing")
@@ -329,7 +328,7 @@ def load(dataset: xarray.Dataset, name: str, **where: slice) -> NDArray[Any]:
 
 
 def verify(path: Path) -> list[str]:
-    """Compare every file of a committed store with the digests that were recorded of them.
+    """Compare every file of a committed store with its recorded digest.
 
     Parameters
     ----------
@@ -339,21 +338,21 @@ def verify(path: Path) -> list[str]:
     Returns
     -------
     list of str
-        A line for each file of the store that is missing or changed.
+        A line for each file that is missing, changed or unreadable.
 
     Raises
     ------
     LabelsimError
         If the store is missing or unfinished, or its root metadata is damaged.
     """
-    damage = {name: _damage(path / name, expected) for name, expected in digests(path).items()}
-    return [f"{path / name} {what}" for name, what in damage.items() if what is not None]
+    damage = (_damage(path / name, expected) for name, expected in digests(path).items())
+    return [line for line in damage if line is not None]
 
 
 def digests(path: Path) -> dict[str, str]:
-    """Digests of the files of a committed store by their names in it, except the root metadata's.
+    """Digests of the files of a committed store by their names, without the root metadata.
 
-    The chunks of an array whose list of them is missing or damaged are left out.
+    Where the list of an array's chunks is missing or damaged, these chunks are left out.
 
     Raises
     ------
@@ -378,20 +377,22 @@ def attributes(path: Path) -> dict[str, Any]:
     try:
         data = (path / _ROOT).read_bytes()
         contents: dict[str, Any] = json.loads(data)["attributes"]
-        whole = "files" in contents and _root(contents) == data
+        intact = "files" in contents and _root(contents) == data
     except (FileNotFoundError, NotADirectoryError):
         state = f"is unfinished: its {_ROOT} is not written yet" if path.is_dir() else "does not exist"
-        raise absent(path, state) from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise missing(path, state) from None
+    except OSError as error:
+        raise unreadable(path / _ROOT, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path / _ROOT, error) from error
-    if not whole:
-        raise damaged(path / _ROOT, SEAL_BROKEN)
+    if not intact:
+        raise damaged(path / _ROOT, WRONG_CHECKSUM)
     return contents
 
 
 def _root(attributes: Mapping[str, Any]) -> bytes:
-    """The root metadata file: the digest in it stands for the whole store."""
-    root = {"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes, "digest")}
+    """The root metadata file: its digest represents the whole store."""
+    root = {"zarr_format": 3, "node_type": "group", "attributes": with_digest(attributes, "digest")}
     return text_of(root).encode()
 
 
@@ -402,7 +403,7 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 
 def _entry(line: str) -> dict[str, Any] | None:
-    """The entry of a line of a journal; None for a line that was cut short or changed."""
+    """The entry of a line of a journal; None for a truncated or changed line."""
     expected, _, text = line.partition(" ")
     if digest(text) != expected:
         return None
@@ -428,7 +429,11 @@ def _keys(array: xarray.DataArray, where: Mapping[str, slice]) -> Iterator[tuple
 
 
 def _damage(file: Path, expected: str) -> str | None:
-    """What is wrong with a file; None for nothing."""
-    if not file.is_file():
-        return "is missing"
-    return None if file_digest(file) == expected else "was changed"
+    """A line about a damaged file; None for an intact one."""
+    try:
+        found = file_digest(file)
+    except LabelsimError as error:
+        return str(error).partition("\n")[0]
+    if found == expected:
+        return None
+    return f"{file} is missing" if found == "missing" else f"{file} was changed"

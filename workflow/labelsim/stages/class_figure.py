@@ -1,0 +1,90 @@
+"""class_figure: a class with its nearest neighbors, an example image of each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pyarrow.compute import field
+
+from labelsim.dataset.classes import find_class
+from labelsim.dataset.sampling import choose
+from labelsim.dataset.sources import open_source
+from labelsim.errors import LabelsimError
+from labelsim.images.decode import ImageError, decode
+from labelsim.methods import METHODS
+from labelsim.report.figures import Neighbor, Row, neighbors_figure, save
+from labelsim.storage.parquet import read_metadata, read_table
+
+__all__ = ["class_figure"]
+
+logger = logging.getLogger(__name__)
+
+_TRIES = 20  # images of a class that are tried before it is drawn without one
+
+
+def class_figure(
+    label: str, neighbors: Path, classes: Path, manifest: Path, dataset: Mapping[str, Any], output: Path
+) -> None:
+    """Draw a class with its most similar classes under each method.
+
+    Parameters
+    ----------
+    label : str
+        Name or id of the class, as in `report.classes`.
+    neighbors, classes, manifest : Path
+        The tables of these names.
+    dataset : mapping
+        Section `dataset` of the configuration.
+    output : Path
+        The PNG file to write.
+
+    Raises
+    ------
+    LabelsimError
+        If no class, or more than one, has this name.
+    """
+    table = read_table(classes)
+    ids, names, notes = (table[name].to_pylist() for name in ("class_id", "class_name", "notes"))
+    try:
+        which = find_class(label, ids, names)
+    except LabelsimError as error:
+        raise LabelsimError(f"report.classes: {error}") from error
+    found = read_table(neighbors)
+    methods = set(found["method"].unique().to_pylist())
+    chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
+    images = _examples(manifest, dataset, [ids[which], *(row["neighbor_id"] for row in chosen)])
+    rows = [
+        Row(
+            METHODS[method].label,
+            [
+                Neighbor(row["neighbor_name"], row["similarity"], images[row["neighbor_id"]])
+                for row in chosen
+                if row["method"] == method
+            ],
+            notes[which],
+        )
+        for method in METHODS
+        if method in methods
+    ]
+    save(neighbors_figure(names[which], images[ids[which]], rows), output)
+
+
+def _examples(manifest: Path, dataset: Mapping[str, Any], class_ids: Collection[str]) -> dict[str, Image.Image | None]:
+    """Return an example image of each class, the same each time; None if none of those tried can be decoded."""
+    rows = read_table(manifest, filters=field("class_id").isin(list(class_ids)))
+    source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
+    images: dict[str, Image.Image | None] = dict.fromkeys(class_ids)
+    for class_id in images:
+        for row in choose(rows.filter(field("class_id") == class_id), _TRIES).to_pylist():
+            try:
+                images[class_id] = Image.fromarray(decode(source.read(row)))
+                break
+            except (ImageError, OSError):
+                continue
+        else:
+            logger.warning("No image of class %s can be drawn", class_id)
+    return images

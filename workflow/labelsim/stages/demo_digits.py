@@ -1,0 +1,83 @@
+"""demo_digits: images for the demo, from scikit-learn's 1,797 handwritten digits (8 x 8 pixels).
+
+One half of them trains the demo's network (`demo_network`), the other half is the demo's dataset.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from labelsim.errors import LabelsimError
+
+__all__ = ["Digits", "demo_digits", "digits"]
+
+
+class Digits(NamedTuple):
+    """Half of the digits.
+
+    Attributes
+    ----------
+    position : ndarray of int64, shape (n,)
+        Index in scikit-learn's dataset, ascending.
+    image : ndarray of uint8, shape (n, 8, 8)
+        Images, 0 is black and 255 white.
+    label : ndarray of int64, shape (n,)
+        The digit shown.
+    """
+
+    position: np.ndarray
+    image: np.ndarray
+    label: np.ndarray
+
+
+def digits(training: bool) -> Digits:
+    """Return half of scikit-learn's digits, the same each time; each class is split in half.
+
+    Parameters
+    ----------
+    training : bool
+        Whether to return the half for training.
+
+    Raises
+    ------
+    LabelsimError
+        If scikit-learn is not installed.
+
+    References
+    ----------
+    `sklearn.datasets.load_digits`.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise LabelsimError(
+            "the demo needs scikit-learn, which is not installed: pip install 'labelsim[demo]'"
+        ) from error
+    bunch = load_digits()
+    random = np.random.default_rng(0)
+    shuffled = [random.permutation(np.flatnonzero(bunch.target == digit)) for digit in range(10)]
+    halves = [part[: len(part) // 2] if training else part[len(part) // 2 :] for part in shuffled]
+    index = np.sort(np.concatenate(halves))
+    image = np.rint(bunch.images[index] * (255 / 16)).astype(np.uint8)
+    return Digits(index, image, bunch.target[index].astype(np.int64))
+
+
+def demo_digits(folder: Path) -> None:
+    """Write the half that is not for training as class folders of 8-bit grayscale PNG files.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write `<digit>/<position>.png`.
+
+    Raises
+    ------
+    LabelsimError
+        If scikit-learn is not installed.
+    """
+    for position, image, label in zip(*digits(training=False), strict=True):
+        path = folder / str(label) / f"{position:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
