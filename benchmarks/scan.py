@@ -75,7 +75,7 @@ class Generated(WebDatasetSource):
         numbers = [labels.setdefault(class_, len(labels)) for class_ in classes]
         names = [f"{class_}_{row}.JPEG" for class_, row in zip(classes, rows, strict=True)]
         sizes = random.integers(90_000, 130_000, len(rows))
-        return pa.table([numbers, names, [shard.name] * len(rows), np.cumsum(sizes), sizes], schema=FOUND)
+        return pa.table([names, numbers, [shard.name] * len(rows), np.cumsum(sizes), sizes], schema=FOUND)
 
 
 def generated(folder: Path, rows: int) -> None:

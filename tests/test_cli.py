@@ -127,8 +127,8 @@ def test_top_says_why_a_class_has_no_neighbours(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ball"], "'ball' may mean 3 classes; give the id of one: baseball [n02799071], basketball [n02802426], "),
-        (["basebal1"], "no class is called 'basebal1'; did you mean: baseball"),
+        (["ball"], "'ball' may mean 3 classes. Give the id of one: baseball [n02799071], basketball [n02802426], "),
+        (["basebal1"], "there is no class 'basebal1'; did you mean baseball"),
         (["tench", "--method", "cosine"], "--method: the run has no 'cosine'; it has gap, hidden, welch"),
         (["tench", "--group", "layer9"], "--group: the run has no 'layer9'; it has all, layer1"),
     ],
@@ -152,7 +152,7 @@ def test_top_asks_which_class_is_meant(namesakes_run, monkeypatch, capsys):
         ("missile", "missile [n03773504], projectile [n04008634]"),
     ):
         message = failing(["top", query, "--run", namesakes_run], monkeypatch, capsys)
-        assert message == f"{query!r} may mean 2 classes; give the id of one: {candidates}\n"
+        assert message == f"{query!r} may mean 2 classes. Give the id of one: {candidates}\n"
 
 
 def test_top_tells_classes_of_like_names_apart(namesakes_run):

@@ -49,7 +49,7 @@ def unknown_class(config):
         ),
         (unknown_model, ["model.name 'resnet33' is no known network; did you mean resnet34"]),
         (callable_alone, ["model.weights: 'IMAGENET1K_V1' is not valid", "model.transform: 'network.py:network'"]),
-        (unknown_class, ["report.classes: no class is called 'tensh'; did you mean: tench?"]),
+        (unknown_class, ["report.classes: there is no class 'tensh'; did you mean tench"]),
         (unknown_layer, ["probe.layers: 'convv*' matches none of the 3 convolution modules", "conv1"]),
     ],
 )

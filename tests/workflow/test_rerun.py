@@ -59,7 +59,7 @@ def test_a_class_that_is_not_there_stops_before_its_figure(rerun):
     outcome = snakemake(rerun.folder)
     assert outcome.code == 1
     assert set(outcome.jobs) <= {"preflight", "class_figure eeel"}
-    assert "report.classes: no class is called 'eeel'; did you mean: eel?" in outcome.output
+    assert "report.classes: there is no class 'eeel'; did you mean eel?" in outcome.output
     assert "Traceback" not in outcome.output
 
 

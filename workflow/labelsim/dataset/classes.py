@@ -72,14 +72,8 @@ def write_classes(folder: Path, ids: Sequence[str], names: Sequence[str]) -> Non
     """Write `classes.json`, and `class_ids.json` with the number of classes and a digest of their ids.
 
     Snakemake compares files of up to 1 MB by content. The ids and names of 21,841 classes take more, so the small
-    file stands for the large one.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the shards.
-    ids, names : sequence of str
-        Of each class, in the order of the class index.
+    file stands for the large one. Both are in the folder of the shards; ids and names are in the order of the class
+    index.
     """
     classes = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
     write_document(folder / "classes.json", {"classes": classes})
@@ -87,12 +81,7 @@ def write_classes(folder: Path, ids: Sequence[str], names: Sequence[str]) -> Non
 
 
 def read_classes(folder: Path) -> tuple[list[str], list[str]]:
-    """Read what `write_classes` wrote.
-
-    Returns
-    -------
-    ids, names : list of str
-        In the order of the class index.
+    """Return the ids and the names that `write_classes` wrote.
 
     Raises
     ------
@@ -148,7 +137,7 @@ def find_class(query: str, ids: Sequence[str], names: Sequence[str]) -> int:
         candidates = listed([f"{names[index]} [{ids[index]}]" for index in found], 10)
         raise LabelsimError(f"{query!r} may mean {len(found)} classes. Give the id of one: {candidates}")
     raise LabelsimError(
-        f"There is no class {query!r}{near(wanted, folded)} Give a class's id, its name, or part of its name."
+        f"there is no class {query!r}{near(wanted, folded)} Give a class's id, its name, or part of its name."
     )
 
 

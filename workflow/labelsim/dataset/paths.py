@@ -30,7 +30,7 @@ def expand(source: str | Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted and unique. A path that is not a pattern is returned as it is, whether it exists or not.
+        Sorted and unique. A path that is not a pattern need not exist.
 
     Raises
     ------

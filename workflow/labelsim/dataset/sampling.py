@@ -17,14 +17,9 @@ def choose(samples: pa.Table, images_per_class: int) -> pa.Table:
     Parameters
     ----------
     samples : pyarrow.Table
-        Table with sample_id and class_index.
+        Table with sample_id and class_index, whose order is kept.
     images_per_class : int
         How many to keep: those whose sample_id has the smallest hash.
-
-    Returns
-    -------
-    pyarrow.Table
-        The chosen rows in their order.
     """
     classes = samples["class_index"].to_numpy()
     order = np.lexsort((hashes(ids(samples), b"labelsim.choice"), classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -15,7 +14,7 @@ from labelsim.dataset.formats.folder import FolderSource
 from labelsim.dataset.formats.ilsvrc_tar import ArchiveSource
 from labelsim.dataset.formats.kaggle import is_kaggle, kaggle_source
 from labelsim.dataset.formats.parquet import ParquetSource, holds_images
-from labelsim.dataset.formats.splits import split_folders
+from labelsim.dataset.formats.splits import split_folders, tables_in
 from labelsim.dataset.formats.tar import Member, opened, tar_members
 from labelsim.dataset.formats.webdataset import WebDatasetSource, holds_samples
 from labelsim.dataset.labels import has_labels
@@ -51,10 +50,8 @@ def open_source(
         may come from `list` only.
     format : str
         `auto` (found by `detect`) or one of `FORMATS`.
-    labels : str
-        The configuration's `dataset.labels`.
-    columns : mapping of str to str, optional
-        The configuration's `dataset.columns`, for Parquet tables.
+    labels, columns : str, mapping of str to str
+        The configuration's `dataset.labels`, and `dataset.columns` for Parquet tables.
 
     Raises
     ------
@@ -132,12 +129,13 @@ def _of_folder(path: Path, labels: str) -> str:
     found = sorted(first_entries(path), key=lambda entry: entry.name)
     folders = [entry for entry in found if is_folder(entry)]
     files = [entry.name for entry in found if not is_folder(entry)]
-    tables = [path / name for name in files if name.endswith(".parquet")]
-    tables += [table for folder in folders for table in _tables(folder)]
+    data = tables_in(path / "data")  # where the Hugging Face hub has them
+    tables = tables_in(path) + data
+    classes = (f.name for f in folders if not (data and f.name == "data") and may_hold_images(f))
     tars = [path / name for name in files if name.endswith(".tar")]
     images = list(filter(is_image, files))
     ways = {
-        "folder": next((f"the folder {f.name}" for f in folders if not _tables(f) and may_hold_images(f)), None),
+        "folder": next((f"the folder {name}" for name in classes), None),
         "parquet": next((f"the table {t.relative_to(path)}" for t in tables[:_FILES] if holds_images(t)), None),
         "webdataset": next((f"the shard {tar.name}" for tar in tars[:_FILES] if _is_shard(tar)), None),
         "flat": f"the image {images[0]}" if images and has_labels(images, labels, path) else None,
@@ -161,11 +159,6 @@ def _of_folder(path: Path, labels: str) -> str:
             f"{path / splits[0]}; or, if each is a class, set dataset.format: folder."
         )
     return format
-
-
-def _tables(folder: os.DirEntry[str]) -> list[Path]:
-    """Return the tables of a folder called data, where the Hugging Face hub has them."""
-    return sorted(Path(folder.path).glob("*.parquet")) if folder.name == "data" else []
 
 
 def _is_shard(tar: Path) -> bool:

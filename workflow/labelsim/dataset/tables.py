@@ -20,15 +20,15 @@ def read_columns(path: Path, what: str, *choices: tuple[str, str]) -> tuple[tupl
         CSV file with a header, or Parquet file (`.parquet`).
     what : str
         Beginning of the error messages.
-    *choices : tuple of str
-        Names of the two columns; of several choices the first that the file has.
+    *choices : (str, str)
+        Names of the columns; of several choices the first that the file has.
 
     Returns
     -------
     names : (str, str)
-        The choice that was read.
+        The columns that were read.
     rows : list of (str, str)
-        The values, those of the second column without spaces around them.
+        Their values; those of the second without spaces around them.
 
     Raises
     ------

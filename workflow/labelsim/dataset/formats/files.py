@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
@@ -21,6 +22,7 @@ __all__ = [
     "is_image",
     "may_hold_images",
     "states",
+    "stats",
     "why_ignored",
 ]
 
@@ -59,6 +61,23 @@ def why_ignored(name: str) -> str | None:
     except UnicodeEncodeError:
         return NOT_UTF8
     return None
+
+
+def stats(folder: str | Path, skipped: Counter[str]) -> Iterator[tuple[os.DirEntry[str], os.stat_result | None]]:
+    """Yield the files and folders that count, with None if they cannot be looked at; count the others in `skipped`."""
+    for entry in entries(folder):
+        if reason := why_ignored(entry.name):
+            skipped[reason] += 1
+            continue
+        try:
+            status = entry.stat()
+        except OSError:
+            yield entry, None
+            continue
+        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            yield entry, status
+        else:
+            skipped[SPECIAL] += 1
 
 
 def first_entries(folder: str | Path) -> list[os.DirEntry[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Source
-from labelsim.dataset.formats.files import SPECIAL, entries, is_folder, is_image, why_ignored
+from labelsim.dataset.formats.files import is_image, stats
 from labelsim.dataset.labels import image_labels, label_file
 from labelsim.dataset.manifest import FOUND, sample_table
 from labelsim.errors import LabelsimError
@@ -56,23 +56,13 @@ class FlatSource(Source):
     def _sizes(self, skipped: Counter[str]) -> dict[str, int]:
         """Return the size of each image by name."""
         sizes = {}
-        for entry in entries(self.path):
-            if reason := why_ignored(entry.name):
-                skipped[reason] += 1
-            elif is_folder(entry):
+        for entry, status in stats(self.path, skipped):
+            if status is not None and stat.S_ISDIR(status.st_mode):
                 skipped[FOLDERS] += 1
-            elif not is_image(entry.name):
-                skipped[OTHER] += 1
+            elif is_image(entry.name):
+                sizes[entry.name] = status.st_size if status is not None else 0
             else:
-                try:
-                    status = entry.stat()
-                except OSError:
-                    sizes[entry.name] = 0
-                    continue
-                if stat.S_ISREG(status.st_mode):
-                    sizes[entry.name] = status.st_size
-                else:
-                    skipped[SPECIAL] += 1
+                skipped[OTHER] += 1
         if not sizes:
             folders = " If each of its folders is a class, set dataset.format: folder." if skipped[FOLDERS] else ""
             raise LabelsimError(f"dataset.source: there are no images, such as image.JPEG, in {self.path}.{folders}")

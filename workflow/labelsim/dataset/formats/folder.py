@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from labelsim.dataset.formats.base import Listing, Progress, Source
-from labelsim.dataset.formats.files import SPECIAL, entries, is_folder, is_image, why_ignored
+from labelsim.dataset.formats.files import entries, is_folder, is_image, stats, why_ignored
 from labelsim.dataset.labels import class_ids_of_folders
 from labelsim.dataset.manifest import FOUND, sample_table
 from labelsim.errors import LabelsimError
@@ -90,20 +90,12 @@ def _files_in(
 
     `inside` has the identities of the folder and of those that it is in; a folder that is one of them is a cycle.
     """
-    for entry in entries(folder):
+    for entry, status in stats(folder, skipped):
         path = f"{prefix}{entry.name}"
-        if reason := why_ignored(entry.name):
-            skipped[reason] += 1
-            continue
-        try:
-            status = entry.stat()
-        except OSError:
+        if status is None:
             yield path, 0
-            continue
-        if stat.S_ISREG(status.st_mode):
+        elif stat.S_ISREG(status.st_mode):
             yield path, status.st_size
-        elif not stat.S_ISDIR(status.st_mode):
-            skipped[SPECIAL] += 1
         elif (this := _identity(status)) in inside:
             skipped[CYCLE] += 1
         else:

@@ -1,7 +1,7 @@
 """ImageNet's own archives: a tar with one tar per class, or a tar of images whose labels are elsewhere."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from labelsim.dataset.formats.base import Listing, Progress, Source
 from labelsim.dataset.formats.files import is_image
 from labelsim.dataset.formats.splits import split_of_folders
-from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
+from labelsim.dataset.formats.tar import Member, found_members, opened, read_member, tar_members
 from labelsim.dataset.labels import class_ids_of_folders, image_labels, label_file
 from labelsim.dataset.manifest import FOUND, sample_table
 from labelsim.dataset.paths import expand
@@ -62,7 +62,8 @@ class ArchiveSource(Source):
                 if split := split_of_folders(name):
                     splits.setdefault(split[0], name)
                 empty += not inside
-                tables.append(_found(path, [number] * len(inside), inside))
+                names = [PurePosixPath(image.name).name for image in inside]
+                tables.append(found_members(path.name, names, [number] * len(inside), inside))
                 progress.part()
         if len(splits) > 1:
             examples = ", ".join(map(str, splits.values()))
@@ -80,7 +81,8 @@ class ArchiveSource(Source):
             names = [PurePosixPath(image.name).name for image in known]
             ids = image_labels(list(dict.fromkeys(names)), self.labels, path.parent)
             numbers = {name: number for number, name in enumerate(ids)}
-            found, label_ids = _found(path, [numbers[name] for name in names], known), list(ids.values())
+            found = found_members(path.name, names, [numbers[name] for name in names], known)
+            label_ids = list(ids.values())
         classes = sorted(set(label_ids))
         return Listing.of(classes, sample_table(found, label_ids, classes), skipped, {EMPTY: empty})
 
@@ -100,10 +102,3 @@ class ArchiveSource(Source):
             names = listed(list(map(str, several))) or "such as ILSVRC2012_img_train.tar"
             raise LabelsimError(f"dataset.source: {self.path} is not one archive. Name one: {names}")
         return path
-
-
-def _found(path: Path, labels: Sequence[int], members: Sequence[Member]) -> pa.Table:
-    names = [PurePosixPath(member.name).name for member in members]
-    offsets = [member.offset for member in members]
-    sizes = [member.size for member in members]
-    return pa.table([names, labels, [path.name] * len(members), offsets, sizes], schema=FOUND)

@@ -26,10 +26,8 @@ def kaggle_source(path: str | Path, labels: str) -> Source:
 
     Parameters
     ----------
-    path : path
-        The folder …/CLS-LOC/train or …/CLS-LOC/val; or CLS-LOC or a folder above it, if only one of the two is there.
-    labels : str
-        The configuration's `dataset.labels`.
+    path, labels
+        As for `Source`: …/CLS-LOC/train or …/val; or CLS-LOC or a folder above it, if only one of them is there.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from labelsim.dataset.paths import parts
 from labelsim.errors import LabelsimError, listed
 
-__all__ = ["check_split", "find", "split_files", "split_folders", "split_of_folders"]
+__all__ = ["check_split", "find", "split_files", "split_folders", "split_of_folders", "tables_in"]
 
 # Older tables of the hub have a hash after the numbers.
 _NUMBERED = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]+)?")
@@ -21,17 +21,12 @@ _WORDS = {
 
 
 def find(source: str | Path) -> list[Path]:
-    """Find the tables of a source.
+    """Find the tables of a source, sorted.
 
     Parameters
     ----------
     source : path
-        A table; a folder with tables in it, or in its folder `data`; or a pattern of either.
-
-    Returns
-    -------
-    list of Path
-        Sorted. A path that is neither folder nor pattern is returned as it is, whether it exists or not.
+        A table, which need not exist; a folder with tables in it, or in its folder `data`; or a pattern of either.
 
     Raises
     ------
@@ -42,13 +37,11 @@ def find(source: str | Path) -> list[Path]:
 
 
 def split_files(source: str | Path) -> list[Path]:
-    """Find the tables of a source, and check that none is missing and that splits are not mixed by accident.
+    """Find the tables of a source as `find` does, and check that none is missing and that splits are not mixed.
 
     Each expansion of the source's braces is checked by itself: `{train,validation}-*.parquet` are two splits. A folder,
     and what wildcards match, must be one split, and complete: `train-00000-of-00002.parquet` says how many files it
     has. Files that are named one by one may be a part of a split.
-
-    Parameters and returned files are those of `find`.
 
     Raises
     ------
@@ -66,22 +59,10 @@ def split_files(source: str | Path) -> list[Path]:
 
 
 def check_split(source: str | Path, files: Sequence[Path]) -> None:
-    """Check that files are of one split, by their names and by those of their folders.
+    """Check that the files of a source, without braces, are of one split; LabelsimError if not.
 
-    A name says which split it is by numbers (`train-00000-of-00002`) or by words (`train`, `val`). A name that says
-    nothing is of no other split.
-
-    Parameters
-    ----------
-    source : path
-        What they were found by: one expansion of a pattern's braces.
-    files : sequence of Path
-        Tables or archives.
-
-    Raises
-    ------
-    LabelsimError
-        If they are of more than one split.
+    Their names say which split they are of, or those of their folders: by numbers (`train-00000-of-00002`) or by words
+    (`train`, `val`). A name that says nothing is of no other split.
     """
     root = Path(os.path.commonpath([file.parent for file in files]))
     for split_of in (_split_of_name, split_of_folders):
@@ -116,7 +97,7 @@ def split_folders(names: Iterable[str]) -> list[str]:
 def _inside(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    here, data = (_tables(folder) for folder in (path, path / "data"))
+    here, data = (tables_in(folder) for folder in (path, path / "data"))
     if here and data:
         raise LabelsimError(
             f"dataset.source: there are tables in {path} and in {path / 'data'}. Name one, such as "
@@ -127,7 +108,8 @@ def _inside(path: Path) -> list[Path]:
     return here or data
 
 
-def _tables(folder: Path) -> list[Path]:
+def tables_in(folder: Path) -> list[Path]:
+    """Return the tables directly in a folder."""
     return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
 
 
@@ -154,7 +136,7 @@ def _check_complete(files: Sequence[Path]) -> None:
             )
         names = [f"{split}-{number:05d}-of-{count:05d}" for number in range(count)]
         # one that is there but was not chosen is not missing
-        there = {file.stem[: len(names[0])] for file in _tables(folder)}
+        there = {file.stem[: len(names[0])] for file in tables_in(folder)}
         if missing := [f"{name}.parquet" for name in names if name not in there]:
             raise LabelsimError(
                 f"dataset.source: {len(missing):,} of the {count:,} files of the split {split} in {folder} are "

@@ -4,15 +4,18 @@ import errno
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+import pyarrow as pa
+
 from labelsim.dataset.formats.files import HIDDEN, NOT_UTF8, SPECIAL
+from labelsim.dataset.manifest import FOUND
 from labelsim.errors import LabelsimError
 
-__all__ = ["Member", "opened", "read_member", "tar_members"]
+__all__ = ["Member", "found_members", "opened", "read_member", "tar_members"]
 
 LINKS = "links in archives"
 SPARSE = "sparse files in archives"
@@ -107,6 +110,12 @@ def tar_members(
     except (tarfile.TarError, ValueError, OverflowError):  # damaged headers raise these too
         raise _damaged(where, at) from None
     _check_end(file, where, at, end)
+
+
+def found_members(archive: str, names: Sequence[str], labels: Sequence[int], members: Sequence[Member]) -> pa.Table:
+    """Return a table of members, with the columns of `labelsim.dataset.manifest.FOUND`."""
+    offsets, sizes = [member.offset for member in members], [member.size for member in members]
+    return pa.table([names, labels, [archive] * len(members), offsets, sizes], schema=FOUND)
 
 
 def read_member(path: Path, offset: int, size: int) -> bytes:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from labelsim.dataset.formats.base import Listing, Progress, Source
 from labelsim.dataset.formats.files import entries, is_image
 from labelsim.dataset.formats.splits import check_split
-from labelsim.dataset.formats.tar import Member, opened, read_member, tar_members
+from labelsim.dataset.formats.tar import Member, found_members, opened, read_member, tar_members
 from labelsim.dataset.labels import class_ids
 from labelsim.dataset.manifest import FOUND, joined, repeats, sample_table
 from labelsim.dataset.paths import parts, root
@@ -108,7 +108,7 @@ class WebDatasetSource(Source):
 
     def _shard(self, shard: Path, labels: dict[str, int], skipped: Counter[str], progress: Progress) -> pa.Table:
         """List the samples of a shard, with the columns of `FOUND`; new labels are added to `labels`."""
-        names, numbers, offsets, sizes = [], [], [], []
+        names, numbers, images = [], [], []
         with opened(shard) as file:
             for key, group in groupby(_parts(tar_members(file, shard, skipped), skipped), key=attrgetter("key")):
                 parts = list(group)
@@ -118,11 +118,9 @@ class WebDatasetSource(Source):
                     continue
                 numbers.append(labels.setdefault(_label(parts, file, shard), len(labels)))
                 names.append(f"{key}.{image.extension}")
-                offsets.append(image.member.offset)
-                sizes.append(image.member.size)
+                images.append(image.member)
                 progress.image()
-        path = shard.relative_to(self._root).as_posix()
-        return pa.table([names, numbers, [path] * len(names), offsets, sizes], schema=FOUND)
+        return found_members(shard.relative_to(self._root).as_posix(), names, numbers, images)
 
 
 def holds_samples(members: Iterable[Member]) -> bool:
