@@ -94,7 +94,7 @@ def test_a_name_of_imagenet_is_what_find_class_takes_it_for():
     synonyms = sorted({synonym.strip() for label in official for synonym in label.split(",")})
     shared = ["crane", "maillot", "missile", "corn", "sunglasses", "projectile", "CRANE", "maillot, tank suit"]
     for name in [*shared, *random.Random(0).sample(synonyms, 100), *random.Random(1).sample(official, 30), *ids[:9]]:
-        # find_class asks where a name is also a synonym of another class; a label means the class that it comes first in.
+        # find_class asks where a name is also a synonym of another class; a label means the class it comes first in.
         first = [i for i, label in enumerate(official) if label.split(",")[0].casefold() == name.casefold()]
         try:
             expected = find_class(name, ids, class_names(ids)) if len(first) != 1 else first[0]
