@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from labelsim.errors import LabelsimError
+from labelsim.network.builder import Network
+from labelsim.network.model import Model
 from labelsim.network.probes import Probes
 from labelsim.network.repeatability import check_repeatable
 
@@ -99,7 +101,8 @@ def look(name: str) -> dict[str, Any]:
     try:
         probes = Probes(module, batch[:1])
         settings = timm.data.resolve_model_data_config(module)
-        check_repeatable(timm.data.create_transform(**settings, is_training=False), probes)
+        transform = timm.data.create_transform(**settings, is_training=False)
+        check_repeatable(Model(Network(module, transform, weights_digest="", labels=None, top1=None, notes=[]), probes))
         found = probes(batch)
     except LabelsimError as error:
         return {"verdict": "refused", "what": str(error).splitlines()[0]}
