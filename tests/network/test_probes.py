@@ -693,6 +693,27 @@ class TestHead:
             with pytest.raises(LabelsimError, match=r"probe\.head"):
                 Probes(module, images[:1])
 
+    def test_a_head_that_multiplies_something_else_than_its_input(self, images):
+        class Halved(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.randn(6, 5))
+
+            def forward(self, x):
+                return nn.functional.linear(x.unflatten(1, (2, 5)).mean(1), self.weight)
+
+        class Twice(Tiny):
+            def __init__(self):
+                super().__init__()
+                self.head = Halved()
+
+            def forward(self, x):
+                return self.head(self.maps(x).mean((2, 3)).repeat(1, 2))
+
+        with pytest.raises(LabelsimError, match=r"probe\.head"):
+            Probes(Twice(), images[:1])
+        assert Probes(Twice(), images[:1], head="head").hidden_units == 10  # as asked for
+
     def test_heads_that_are_averaged_get_a_note(self, images):
         class Distilled(Tiny):
             def __init__(self):

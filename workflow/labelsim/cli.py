@@ -17,7 +17,7 @@ from rich.table import Table
 from labelsim.config import read
 from labelsim.dataset.classes import find_class
 from labelsim.errors import LabelsimError
-from labelsim.methods import METHODS, by_layer
+from labelsim.methods import METHODS
 from labelsim.network.layer_groups import layer_groups
 from labelsim.run import open_run
 
@@ -122,7 +122,11 @@ def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str
     table = Table("", *methods, title=f"Most similar to {escape(title)}", title_justify="left")
     # The hidden state has no layers: it stands under the group `all` only.
     columns = [
-        [row for row in rows if row["method"] == method and row["group"] == (group if by_layer(method) else "all")]
+        [
+            row
+            for row in rows
+            if row["method"] == method and row["group"] == (group if METHODS[method].by_layer else "all")
+        ]
         for method in methods
     ]
     for rank in range(min(k, max(map(len, columns), default=0))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "MOMENTS", "VARIABLES", "Method", "by_layer", "needed"]
+__all__ = ["METHODS", "MOMENTS", "VARIABLES", "Method", "needed"]
 
 # Variables of the features, (sample, dimension), and the dimension of each.
 VARIABLES = {"gap": "channel", "hidden": "unit", "logits": "output"}
@@ -44,11 +44,6 @@ METHODS = {
     "hidden": Method("H · hidden state", "moments", "hidden"),
     "gap": Method("P · pure GAP", "moments", "gap"),
 }
-
-
-def by_layer(method: str) -> bool:
-    """Whether a method compares the channels of layers."""
-    return METHODS[method].by_layer
 
 
 def needed(store: str, methods: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version as _installed_version
@@ -46,6 +47,7 @@ FORMAT = 2
 _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.config")
 # Every image is compared with its row's size and digest, wherever its bytes came from.
 _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
+_WORD_AND_SPACE = re.compile(r"[a-z]{2} | [a-z]{2}")  # separators such as ", " and " " may well compute something
 # Another method in the table is no other feature, moment or t.
 _READ_METHODS = ("similarity", "class_figure", "heatmap")
 _TEXTS_STORED = ("neighbors", "class_figure", "heatmap")  # notes of classes, titles of figures
@@ -80,8 +82,8 @@ def identity(stage: str, config: Mapping[str, Any]) -> str:
 def code(stage: str) -> str:
     """Fingerprint of what a stage computes: the code of its module and of the modules of labelsim that it imports.
 
-    It is taken over the syntax tree without docstrings, error messages and log lines. Texts that are sentences, with a
-    space in them, count only where they are part of a table or a figure. `storage`, `jobs`, `errors` and `config` are
+    It is taken over the syntax tree without docstrings, error messages and log lines. Texts that are sentences (a word
+    beside a space) count only where they are part of a table or a figure. `storage`, `jobs`, `errors` and `config` are
     left out; `FORMAT` stands for what they store.
 
     Parameters
@@ -200,7 +202,9 @@ class _Computing(ast.NodeTransformer):
         return ast.Constant("") if any(map(self._is_sentence, node.values)) else self.generic_visit(node)
 
     def _is_sentence(self, node: ast.AST) -> bool:
-        return not self._texts and isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+        if self._texts or not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            return False
+        return _WORD_AND_SPACE.search(node.value) is not None
 
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:

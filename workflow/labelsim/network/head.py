@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from math import prod
 
 from torch import nn
 
 from labelsim.errors import LabelsimError
-from labelsim.network.tracing import Call, Operation, Trace
+from labelsim.network.tracing import Call, Trace
 
 __all__ = ["find_head"]
 
@@ -24,8 +24,8 @@ def find_head(module: nn.Module, traced: Trace, head: str = "auto") -> tuple[str
     traced : Trace
         Its dry run.
     head : str
-        The layer's name; `auto` for the layer whose output is the network's output, but for operations without
-        weights. Of several, as in networks that average them, the one with most inputs, or else the last.
+        The layer's name; `auto` for the layer whose output, up to operations without weights, is the network's. Of
+        several, as in networks that average them, the one with most inputs; of equal ones, the last.
 
     Returns
     -------
@@ -71,8 +71,10 @@ def _heads(traced: Trace, calls: dict[str, Call]) -> list[str]:
         dict.fromkeys(
             operation.module
             for operation in traced.last
-            # A module of several products takes something else than the last one's input.
-            if operation.module in calls and counts[operation.module] == runs[operation.module]
+            # A module of several products, or that changes the size first, takes something else than the last product.
+            if operation.module in calls
+            and counts[operation.module] == runs[operation.module]
+            and operation.size == prod(calls[operation.module].input_shape or ())
         )
     )
 
@@ -94,10 +96,10 @@ def _wrong_shape(call: Call) -> str:
 
 
 def _why_none(traced: Trace, calls: dict[str, Call]) -> str:
-    operations: Sequence[Operation] = traced.last
-    if not operations:
+    if not traced.last:
         return "the network's output comes from no linear layer"
-    usable = _heads(traced, calls)
-    if usable:
-        return _wrong_shape(calls[usable[-1]])
-    return f"the network's output is computed in the code of {operations[-1].module or 'its forward pass'}, by no layer"
+    if heads := _heads(traced, calls):
+        return _wrong_shape(calls[heads[-1]])
+    return (
+        f"the network's output is computed in the code of {traced.last[-1].module or 'its forward pass'}, by no layer"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from labelsim.errors import LabelsimError
-from labelsim.methods import by_layer
+from labelsim.methods import METHODS
 
 __all__ = ["check_methods", "layer_groups"]
 
@@ -28,7 +28,7 @@ def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | 
     LabelsimError
         If there are no layers, and a method needs them.
     """
-    refused = [method for method in methods if by_layer(method)]
+    refused = [method for method in methods if METHODS[method].by_layer]
     if refused and not layers:
         raise LabelsimError(
             f"similarity.methods: {' and '.join(refused)} compare the layers' channels, but of this network no layer "

@@ -36,7 +36,7 @@ class Operation:
     module : str
         Name of the innermost module that runs it, empty for the network itself.
     size : int
-        Number of elements of the first operand.
+        Number of elements of the operand that depends on the image.
     parents : tuple of Operation
         What its inputs come from.
     """

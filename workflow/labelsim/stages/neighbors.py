@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from labelsim.methods import METHODS, by_layer
+from labelsim.methods import METHODS
 from labelsim.report.accuracy import Verdict, percent, verdict
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
@@ -154,7 +154,7 @@ def _rows(dataset: xarray.Dataset) -> Iterator[tuple[str, str, int, NDArray[np.f
     for method in METHODS:
         if method not in dataset:
             continue
-        by_group = by_layer(method)
+        by_group = METHODS[method].by_layer
         for g, group in enumerate(groups if by_group else ["all"]):
             where = {"group": slice(g, g + 1)} if by_group else {}
             for rows in blocks(dataset.sizes["class"], dataset[method].encoding["chunks"][-2]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from labelsim.methods import METHODS, MOMENTS, by_layer
+from labelsim.methods import METHODS, MOMENTS
 from labelsim.network.layer_groups import check_methods, layer_groups
 from labelsim.statistics import similarity
 from labelsim.statistics.similarity import Columns
@@ -65,20 +65,16 @@ def similarities(
     source = moment_data if welch_data is None else welch_data
     writer = Writer(output, _arrays(methods, len(groups), classes), identity=source.attrs["digest"])
     left_out = {}
-    usable = np.ones(len(layers), dtype=bool)
-    if welch_data is not None:
-        usable = load(welch_data, "usable")
-        left_out = {name: int((channels & ~usable).sum()) for name, channels in zip(chosen, groups, strict=True)}
     for name in methods:
         method = METHODS[name]
+        used = groups if method.by_layer else np.ones((1, moment_data.sizes[MOMENTS[method.variable]]), dtype=bool)
         if method.store == "welch":
             assert welch_data is not None
-            columns, chosen_columns = partial(_t, welch_data), groups & usable
+            usable = load(welch_data, "usable")
+            left_out = {group: int((part & ~usable).sum()) for group, part in zip(chosen, groups, strict=True)}
+            _put(writer, name, used & usable, partial(_t, welch_data), classes)
         else:
-            columns = partial(class_means, moment_data, method.variable)
-            every = np.ones((1, moment_data.sizes[MOMENTS[method.variable]]), dtype=bool)
-            chosen_columns = groups if method.by_layer else every
-        _put(writer, name, chosen_columns, columns, classes)
+            _put(writer, name, used, partial(class_means, moment_data, method.variable), classes)
     labels = class_labels(moment_data)
     for name, values in labels.items():
         writer.put_whole(name, values)
@@ -96,7 +92,7 @@ def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Arra
     for method in methods:
         matrix = Array(("class", "neighbor"), (classes, classes), "float32", (rows, classes))
         by_group = Array(("group", *matrix.dims), (groups, *matrix.shape), "float32", (1, rows, classes))
-        found[method] = by_group if by_layer(method) else matrix
+        found[method] = by_group if METHODS[method].by_layer else matrix
     for dimension in ("class", "neighbor"):
         for label in ("id", "name"):
             found[f"{dimension}_{label}"] = Array((dimension,), (classes,), "str", coordinate=True)
@@ -113,7 +109,7 @@ def _put(writer: Writer, method: str, groups: NDArray[np.bool_], columns: Column
         for part in compare(columns, classes, groups[some], size):
             for rows in blocks(part.shape[1], _ROWS):
                 for g, matrix in enumerate(part[:, rows].astype(np.float32), start=some.start):
-                    if by_layer(method):
+                    if METHODS[method].by_layer:
                         writer.put(method, (g, chunk, 0), matrix[np.newaxis])
                     else:
                         writer.put(method, (chunk, 0), matrix)
