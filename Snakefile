@@ -9,7 +9,7 @@ from labelsim.config import check_files, load
 from labelsim.dataset.paths import expand as expand_source
 from labelsim.storage.json_files import read_document
 from labelsim.errors import LabelsimError
-from labelsim.jobs.interrupt import end_if_interrupted, stop_jobs_on_interrupt
+from labelsim.jobs.interrupt import end_if_interrupted, handle_termination, stop_jobs_on_interrupt
 from labelsim.storage.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
@@ -55,6 +55,7 @@ include: "rules/report.smk"
 
 onstart:
     stop_jobs_on_interrupt()
+    handle_termination()
     try:
         claim_run(Path(RUN.root))
     except LabelsimError as error:

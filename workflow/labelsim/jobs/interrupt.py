@@ -1,4 +1,4 @@
-"""Interrupting Snakemake (Ctrl-C): its jobs stop as well, and it ends without error messages."""
+"""Signals to Snakemake: an interrupt (Ctrl-C) stops its jobs as well, and SIGTERM always ends it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from contextlib import suppress
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 
 import psutil
@@ -15,7 +15,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from labelsim.jobs.log import AGAIN
 
-__all__ = ["end_if_interrupted", "stop_jobs_on_interrupt"]
+__all__ = ["end_if_interrupted", "handle_termination", "stop_jobs_on_interrupt"]
 
 _INTERRUPTED = Event()
 
@@ -40,6 +40,16 @@ def stop_jobs_on_interrupt() -> None:
 
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
+
+
+def handle_termination() -> None:
+    """Run the handler of SIGTERM in a thread of its own.
+
+    Snakemake's (9.27) takes a lock that its main thread holds while it selects jobs: there it would wait forever.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if callable(before):
+        signal.signal(signal.SIGTERM, lambda *arguments: Thread(target=before, args=arguments, daemon=True).start())
 
 
 def end_if_interrupted() -> None:
