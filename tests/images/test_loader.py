@@ -146,11 +146,32 @@ def test_a_file_that_changed_since_the_scan_is_not_taken_for_the_one_that_was_li
 def test_batches_keep_their_order_and_their_reasons(dataset, workers):
     files = {f"{i}.png": PNG if i % 3 else b"" for i in range(8)}
     images = dataset(files)
-    found = list(batches(images, [range(3), range(3, 4), range(4, 8)], workers))
+    found = [
+        (batch.pixels.clone(), batch.reasons)
+        for batch in batches(images, [range(3), range(3, 4), range(4, 8)], workers)
+    ]
     assert [len(pixels) for pixels, _ in found] == [3, 1, 4]
     assert [reason for _, reasons in found for reason in reasons] == ["" if i % 3 else "empty file" for i in range(8)]
     for i, pixels in enumerate(torch.cat([pixels for pixels, _ in found])):
         assert torch.equal(pixels, images[i][0])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("lengths", [[70] * 9, [7] * 90, [40, 1, 100, 3, 64, 2] * 5])
+def test_a_batch_is_unharmed_until_the_one_after_the_next_is_asked_for(tmp_path, workers, lengths):
+    (tmp_path / "class").mkdir()
+    count = sum(lengths)
+    for i in range(count):
+        Image.fromarray(np.full((1, 1, 3), i % 251, np.uint8)).save(tmp_path / "class" / f"{i:04d}.png")
+    source = open_source(tmp_path, "folder")
+    images = Images(source, source.list().samples, torch.from_numpy, (1, 1, 3), torch.uint8)
+    ends = np.cumsum(lengths)
+    cuts = [range(end - length, end) for end, length in zip(ends.tolist(), lengths, strict=True)]
+    before = None
+    for cut, batch in zip(cuts, batches(images, cuts, workers), strict=True):
+        for rows, pixels in [before, (cut, batch.pixels)] if before else [(cut, batch.pixels)]:
+            assert pixels.flatten(1).tolist() == [[i % 251] * 3 for i in rows]
+        before = cut, batch.pixels
 
 
 def killed(image: Image.Image) -> torch.Tensor:
@@ -178,9 +199,9 @@ def interrupted(image: Image.Image) -> torch.Tensor:
 
 
 def test_an_interrupt_is_left_to_the_process_that_ends_the_workers(dataset):
-    ((pixels, reasons),) = batches(dataset({"a.png": PNG}, interrupted), [range(1)], workers=1)
-    assert reasons == [""]
-    assert pixels.eq(1).all()
+    (batch,) = batches(dataset({"a.png": PNG}, interrupted), [range(1)], workers=1)
+    assert batch.reasons == [""]
+    assert batch.pixels.eq(1).all()
 
 
 def test_other_contents_of_the_same_size_are_noticed_where_contents_are_digested(dataset):

@@ -1,8 +1,12 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from labelsim.network.pooling import mean, rectified_mean
+from labelsim.network.pooling import has_kernel, mean, rectified_mean
 
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 1), (1, 64, 7, 7), (5, 3, 112, 113), (7, 130, 8, 8), (3, 2048, 2, 5)]
 # Sums of 64 float32 numbers lose at most 64 half-units in the last place, 64 * 6e-8; others are in float64.
@@ -85,3 +89,56 @@ def test_the_maps_are_left_as_they_are():
     before = values.clone()
     rectified_mean(values)
     assert torch.equal(values, before)
+
+
+# What runs the kernel: Triton's interpreter on a CPU, or a GPU.
+KERNEL = """
+import sys
+import numpy as np
+import torch
+from labelsim.network.pooling_kernel import rectified_mean
+
+device = sys.argv[1]
+random = torch.Generator().manual_seed(0)
+for shape in [(2, 70, 9, 7), (3, 5, 40, 33), (1, 64, 1, 1), (2, 130, 1, 5), (1, 3, 112, 113), (0, 4, 3, 3)]:
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        values = torch.randn(shape, generator=random).to(dtype)
+        wide = torch.zeros((shape[0], 2 * shape[1], *shape[2:]), dtype=dtype)
+        wide[:, ::2] = values
+        expected = np.maximum(values.double().numpy(), 0).mean(axis=(2, 3))
+        orders = (torch.contiguous_format, torch.channels_last)
+        for maps in [*(values.contiguous(memory_format=order) for order in orders), wide[:, ::2]]:
+            maps = maps.to(device)
+            found = rectified_mean(maps)
+            assert found.dtype == torch.float32
+            np.testing.assert_allclose(found.cpu().numpy(), expected, 4e-6)
+            assert torch.equal(found, rectified_mean(maps))
+            assert torch.equal(found[:1], rectified_mean(maps[:1]))
+values = torch.zeros(2, 3, 8, 8)
+values[1, 2, 3, 4], values[0, 1, 0, 0], values[0, 0, 0, 0] = torch.nan, torch.inf, -torch.inf
+found = rectified_mean(values.to(device)).cpu()
+assert found.isnan().nonzero().tolist() == [[1, 2]], found
+assert found.isinf().nonzero().tolist() == [[0, 1]], found
+print("passed")
+"""
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_the_kernel_is_equal_to_numpy_in_any_order_of_memory(device):
+    pytest.importorskip("triton")
+    environment = os.environ | {"TRITON_INTERPRET": "1" if device == "cpu" else "0"}
+    command = [sys.executable, "-W", "ignore", "-c", KERNEL, device]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "passed", done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_gpu_reads_maps_once_with_the_kernel(dtype):
+    assert has_kernel()
+    values = maps((7, 130, 28, 28)).to(dtype)
+    for there in (values.cuda(), values.cuda()[:, :, ::2]):  # rows that are not equally far apart
+        np.testing.assert_allclose(rectified_mean(there).cpu().numpy(), oracle(there.cpu()), 1e-5)

@@ -65,7 +65,7 @@ def test_tables_are_read_once_in_the_scan_and_once_in_the_extraction(tmp_path, w
     images = Images(source, samples, torch.from_numpy, (3, 1, 1))
     cuts = [range(start, start + 8) for start in range(0, ROWS, 8)]  # of one row group, to several workers
     before = bytes_read()
-    reasons = [reason for _, reasons in batches(images, cuts, workers) for reason in reasons]
+    reasons = [reason for batch in batches(images, cuts, workers) for reason in batch.reasons]
     # The images' bytes go to the workers by pipes, which count as read once more; some 0.4 MB more is what workers say.
     handed = (1 + SLACK) * BYTES if workers else 0
     assert bytes_read() - before < handed + (module._OVERHEAD + SLACK) * BYTES
@@ -114,7 +114,7 @@ def test_images_of_a_row_group_that_cannot_be_read_are_rejected_one_by_one(tmp_p
     (tables / "2.parquet").unlink()
     images = Images(source, samples, torch.from_numpy, (3, 1, 1))
     cuts = [range(start, start + 30) for start in range(0, ROWS, 30)]
-    found = [reason for _, reasons in batches(images, cuts, workers) for reason in reasons]
+    found = [reason for batch in batches(images, cuts, workers) for reason in batch.reasons]
     unreadable = {i for i, reason in enumerate(found) if reason.startswith(UNREADABLE)}
     group = range(ROWS // 3 + 2 * GROUP, ROWS // 3 + 3 * GROUP)
     assert unreadable == {*group, *range(2 * ROWS // 3, ROWS)}

@@ -33,10 +33,10 @@ class Model:
         (3, H, W).
     layers : list of Layer
         Those whose channels are read, in the order in which the forward pass runs them.
+    channels, hidden_units, outputs : int
+        D, M and K.
     head : str
         Name of the classification layer.
-    hidden_units, outputs : int
-        M and K.
     skipped : list of (str, str)
         Layers that were selected and cannot be read, each with the reason.
     missing : str or None
@@ -53,6 +53,7 @@ class Model:
         self.transform: Callable[[Image.Image], Tensor] = network.transform
         self.input_shape = probes.input_shape
         self.layers: list[Layer] = probes.layers
+        self.channels = sum(layer.channels for layer in probes.layers)
         self.head, self.hidden_units, self.outputs = probes.head, probes.hidden_units, probes.outputs
         self.skipped, self.missing = probes.skipped, probes.missing
         self.notes = [*network.notes, *probes.notes]

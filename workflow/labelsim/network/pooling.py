@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,9 +13,12 @@ from torch import Tensor
 
 from labelsim.statistics.compiled import compiled
 
-__all__ = ["mean", "rectified_mean"]
+__all__ = ["has_kernel", "mean", "rectified_mean"]
+
+logger = logging.getLogger(__name__)
 
 _POOL = ThreadPoolExecutor(thread_name_prefix="pooling")  # its threads begin with the first maps
+_KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PLACES = 64  # summed in float32, before the sums are added up in float64
 
 
@@ -38,13 +43,19 @@ def rectified_mean(maps: Tensor) -> Tensor:
     Parameters
     ----------
     maps : (N, C, H, W) tensor
-        Any floating-point dtype. Maps of float32 on the CPU in channels-last order are read once, and nothing is
-        written on the way; all others are rectified first.
+        Any floating-point dtype. Maps on a GPU that has Triton, and maps of float32 on the CPU in channels-last order,
+        are read once, and nothing is written on the way; all others are rectified first.
 
     Returns
     -------
     (N, C) float32 tensor
     """
+    if torch.compiler.is_compiling():
+        return mean(maps.relu())  # becomes one kernel with what the network does to the same map
+    if maps.device.type == "cuda" and maps.dtype in _KERNEL_DTYPES and _even(maps) and has_kernel():
+        from labelsim.network import pooling_kernel
+
+        return pooling_kernel.rectified_mean(maps)
     if (
         maps.device.type == "cpu"
         and maps.dtype == torch.float32
@@ -52,6 +63,26 @@ def rectified_mean(maps: Tensor) -> Tensor:
     ):
         return _read_once(maps)
     return mean(maps.relu())
+
+
+def _even(maps: Tensor) -> bool:
+    """Whether the places of a map, row after row, are equally far apart in memory."""
+    return maps.shape[2] == 1 or maps.stride(2) == maps.shape[3] * maps.stride(3)
+
+
+@cache
+def has_kernel() -> bool:
+    """Whether maps on the GPU can be read once: Triton is there, and compiles (which takes a C compiler)."""
+    try:
+        from labelsim.network import pooling_kernel
+
+        maps = torch.tensor([-1.0, 3.0], device="cuda").view(1, 1, 1, 2)
+        return bool(pooling_kernel.rectified_mean(maps).item() == 1.5)
+    except Exception as error:  # of many kinds: a missing compiler, a GPU that is too old
+        logger.warning(
+            "Triton cannot be used, so that probes on the GPU take longer (%s)", str(error).partition("\n")[0]
+        )
+        return False
 
 
 def _read_once(maps: Tensor) -> Tensor:

@@ -110,6 +110,7 @@ class Probes:
         self._head_calls = sum(call.name == self.head for call in traced.calls)
         hooked = {site.module for site in sites}
         self._expected = Counter(call.name for call in traced.calls if call.name in hooked)
+        self._run = self._features
         self._begin()
         self._handles = [module.get_submodule(name).register_forward_hook(self._gap_hook(name)) for name in hooked]
         self._handles.append(
@@ -135,16 +136,23 @@ class Probes:
             If the forward pass did not run the layers that the dry run found, each as often as there, or if a layer
         does not give one map an image.
         """
-        self._begin()
         try:
             with torch.inference_mode():
-                logits = self.module(batch)
-                self._check_calls(len(batch))
-                none = batch.new_zeros((len(batch), 0), dtype=torch.float32)
-                gap = torch.cat([none, *(self._gaps[slot] for slot in range(len(self.layers)))], dim=1)
-                return Features(gap, self._hiddens[-1], logits.float())
+                return self._run(batch)
         finally:
             self._begin()  # keeps no features alive
+
+    def compile(self) -> None:
+        """Have PyTorch compile the network together with its probes, which takes a while in the first call."""
+        self._run = torch.compile(self._run)
+
+    def _features(self, batch: Tensor) -> Features:
+        self._begin()
+        logits = self.module(batch)
+        self._check_calls(len(batch))
+        none = batch.new_zeros((len(batch), 0), dtype=torch.float32)
+        gap = torch.cat([none, *(self._gaps[slot] for slot in range(len(self.layers)))], dim=1)
+        return Features(gap, self._hiddens[-1], logits.float())
 
     def close(self) -> None:
         """Remove the hooks; the network is as it was."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
 from labelsim.images.loader import Images, batches
 from labelsim.images.transform import split_transform
+from labelsim.jobs.clock import Clock
 from labelsim.methods import VARIABLES
 from labelsim.network.device import exclusive_device
-from labelsim.network.model import Model, load_model, versions
+from labelsim.network.inference import Inference, out_of_memory, precision_of
+from labelsim.network.model import load_model, versions
 from labelsim.network.outputs import identifying
 from labelsim.network.probes import Features
 from labelsim.statistics import underflow
@@ -33,28 +35,14 @@ from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import read_metadata, read_table, write_table
 from labelsim.storage.zarr_store import Array, Writer
 
-__all__ = ["BATCH_SIZE", "extract", "precision_of"]
+__all__ = ["BATCH_SIZE", "extract"]
 
 logger = logging.getLogger(__name__)
 
 ROWS_PER_CHUNK = 256
 BATCH_SIZE = {"cpu": 32, "cuda": 256}
+_WRITERS = 4  # threads, which wait for the disk much of the time
 _REJECTS = pa.schema([(name, pa.string()) for name in ("sample_id", "class_id", "reason")])
-
-
-@dataclass
-class Stats:
-    """How an extraction went: numbers of images, seconds, and values lost in the store by part of the features."""
-
-    images: int
-    resumed: int
-    rejected: int = 0
-    underflow: dict[str, int] = field(default_factory=dict)
-    starting: float = 0.0
-    total: float = 0.0
-    waiting: float = 0.0
-    computing: float = 0.0
-    writing: float = 0.0
 
 
 def extract(
@@ -96,7 +84,7 @@ def extract(
     LabelsimError
         If the network is not the one described, or the device is not there.
     """
-    started = time.perf_counter()
+    clock = Clock()
     rows = read_table(shard)
     description = read_document(network)
     _check_sources(sources or {}, description["sources"], network)
@@ -123,35 +111,46 @@ def extract(
         images = Images(source, rows, parts.image, model.input_shape, parts.dtype)
         done = {note["chunk"]: note for note in writer.kept if not _may_do_better(note["rejects"], images)}
         chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
-        figures = Stats(images=len(rows), resumed=sum(stop - start for i, (start, stop) in chunks.items() if i in done))
-        logger.info(
-            "Shard %s: %s images on %s%s",
-            shard.stem,
-            f"{len(rows):,}",
-            device,
-            f"; resumed, {figures.resumed:,} of them done before" if figures.resumed else "",
-        )
         pending = {index: span for index, span in chunks.items() if index not in done}
-        figures.starting = time.perf_counter() - started
+        left = sum(stop - start for start, stop in pending.values())
+        resumed = f"; resumed, {len(rows) - left:,} of them done before" if left < len(rows) else ""
+        logger.info("Shard %s: %s images on %s%s", shard.stem, f"{len(rows):,}", device, resumed)
         made = versions(device)
         if others := _distinct([note["versions"] for note in done.values() if note["versions"] != made]):
             logger.warning("Shard %s: chunks that are kept were computed by %s; now it is %s", shard.stem, others, made)
-        write = partial(_write_chunk, writer, description, config["extract"]["precision"], made, figures)
-        done |= _run(
-            shard.stem, images, pending, parts.batch, model, write, device, config["extract"], threads, figures
-        )
+        batch_size = config["extract"]["batch_size"]
+        batch_size = BATCH_SIZE[device.type] if batch_size == "auto" else batch_size
+        halved = {index: note["halved"] for index, note in done.items() if "halved" in note}
+        inference = Inference(model, parts.batch, device, batch_size)
+        write = partial(_write_chunk, writer, description, config["extract"]["precision"])
+        workers = _workers(config["extract"]["workers"], threads, device)
+        with _memory_is_enough(), precision_of(config["extract"]["precision"], device):
+            clock.lap({"starting": 1})
+            done |= _run(shard.stem, images, pending, inference, write, batch_size, halved, workers, made, clock)
         _put_coordinates(writer, rows, description)
         table = _reject_table(rows, done)
-        figures.rejected = len(table)
-        figures.underflow = underflow.total(note["underflow"] for note in done.values())
-        figures.total = time.perf_counter() - started
         write_table(table, rejects, {})
-        write_document(stats, _summary(figures, device))
-        used = len(rows) - len(table)
-        if lost := underflow.warning(figures.underflow, description, used, config["store"]["dtype"]):
-            logger.warning("%s", lost)
+        lost = underflow.total(note["underflow"] for note in done.values())
+        if text := underflow.warning(lost, description, len(rows) - len(table), config["store"]["dtype"]):
+            logger.warning("%s", text)
+        clock.lap({"finishing": 1})
+        rate = left / (clock.total - clock.seconds["starting"])
+        logger.info(
+            "%s images computed in %.1f s, %.1f a second; %d rejected", f"{left:,}", clock.total, rate, len(table)
+        )
+        summary = {
+            "device": made["device"],
+            "images": len(rows),
+            "images_resumed": len(rows) - left,
+            "images_rejected": len(table),
+            "underflow": lost,
+            "images_per_second": round(rate, 2),
+            "seconds": round(clock.total, 3),
+            "seconds_by_part": clock.rounded(),
+        }
+        write_document(stats, summary)
         computed_by = _distinct([note["versions"] for note in done.values()])
-        attributes = {"rejected": len(table), "underflow": figures.underflow, "computed_by": computed_by}
+        attributes = {"rejected": len(table), "underflow": lost, "computed_by": computed_by}
         writer.commit({"shard": shard.stem, **attributes})
 
 
@@ -168,84 +167,88 @@ def _run(
     shard: str,
     images: Images,
     chunks: Mapping[int, tuple[int, int]],
-    normalise: Callable[[torch.Tensor], torch.Tensor],
-    model: Model,
-    write: Callable[[int, int, Mapping[str, NDArray[np.float32]], Sequence[str]], dict[str, Any]],
-    device: torch.device,
-    config: Mapping[str, Any],
-    threads: int,
-    figures: Stats,
+    inference: Inference,
+    write: Callable[..., dict[str, Any]],
+    batch_size: int,
+    halved: Mapping[int, int],
+    workers: int,
+    made: Mapping[str, str],
+    clock: Clock,
 ) -> dict[int, dict[str, Any]]:
     """Compute and write the given chunks; return the note of each, which is the journal's."""
-    notes: list[dict[str, Any]] = []
-    batch_size = BATCH_SIZE[device.type] if config["batch_size"] == "auto" else config["batch_size"]
     # Batches are cut at fixed rows of a chunk: a resumed store equals an uninterrupted one bit for bit.
-    cuts = [
-        range(low, min(low + batch_size, stop))
-        for start, stop in chunks.values()
-        for low in range(start, stop, batch_size)
-    ]
-    workers = _workers(config["workers"], threads, device)
+    cuts = {
+        index: [range(low, min(low + batch_size, stop)) for low in range(start, stop, batch_size)]
+        for index, (start, stop) in chunks.items()
+    }
+    cuda = inference.device.type == "cuda"
     # On a CPU the network's threads wait for one another: a process that takes a core from one of them halts all.
-    niceness = 19 if device.type == "cpu" else 0
-    decoded = _timed(batches(images, cuts, workers, device.type == "cuda", niceness), figures)
-    writing: Future[dict[str, Any]] | None = None
-    progress = _Progress(shard, sum(map(len, cuts)), figures)
-    largest = max(map(len, cuts), default=0)
-    with _memory_is_enough(largest), precision_of(config["precision"], device), ThreadPoolExecutor(1) as pool:
+    decoded = batches(images, [cut for parts in cuts.values() for cut in parts], workers, cuda, 0 if cuda else 19)
+    largest = max((stop - start for start, stop in chunks.values()), default=0)
+    progress = _Progress(shard, sum(stop - start for start, stop in chunks.values()))
+    notes: dict[int, dict[str, Any]] = {}
+    writing: deque[tuple[Future[dict[str, Any]], Features]] = deque()
+
+    def written() -> Features:
+        """Wait until a chunk is written; return its memory, for another chunk."""
+        future, room = writing.popleft()
+        note = future.result()
+        notes[note["chunk"]] = note
+        clock.lap({"waiting_for_writers": 1})
+        return room
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
         for index, (start, stop) in chunks.items():
-            parts: list[Features] = []
+            room = written() if len(writing) > _WRITERS else inference.room(largest)
+            # Where memory ran out before a kill it would again, and batches of other sizes give other last bits.
+            inference.size = min([inference.size, *(size for chunk, size in halved.items() if chunk < index)])
             reasons: list[str] = []
-            for _ in range(start, stop, batch_size):
-                pixels, batch_reasons = next(decoded)
-                began = time.perf_counter()
-                features = model.features(normalise(pixels.to(device, non_blocking=True)))
-                parts.append(Features(*(part.cpu() for part in features)))
-                figures.computing += time.perf_counter() - began
-                reasons.extend(batch_reasons)
-                progress.advance(len(batch_reasons))
-            values = {name: torch.cat([getattr(part, name) for part in parts]).numpy() for name in VARIABLES}
-            if writing is not None:
-                notes.append(writing.result())  # at most one chunk waits while the next is computed
-            writing = pool.submit(write, index, start, values, reasons)
-        if writing is not None:
-            notes.append(writing.result())
-    return {note["chunk"]: note for note in notes}
+            for cut in cuts[index]:
+                batch = next(decoded)
+                clock.lap(batch.seconds)
+                rows = slice(cut.start - start, cut.stop - start)
+                computed = inference.submit(batch.pixels, [values[rows] for values in room])
+                clock.lap(inference.spent)
+                reasons += batch.reasons
+                progress.advance(len(cut))
+            note = {"chunk": index, "rows": [start, stop], "versions": made, "seconds": clock.rounded()}
+            if inference.size < batch_size:
+                note["halved"] = inference.size
+            values = {name: values[: stop - start] for name, values in zip(VARIABLES, room, strict=True)}
+            writing.append((pool.submit(write, computed, values, reasons, note), room))
+        while writing:
+            written()
+    return notes
 
 
 @contextmanager
-def _memory_is_enough(batch: int) -> Iterator[None]:
-    """Say what to do where memory runs out, the GPU's or the job's, for batches of so many images."""
+def _memory_is_enough() -> Iterator[None]:
+    """Say what to do where there is too little memory for a single image."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            where, what = "The GPU has", f"Set extract.batch_size below {batch}"
-        elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # as torch says it on a CPU
-            where, what = "The job has", f"Give it more (mem_mb), or set extract.batch_size below {batch}"
-        else:
+        if not out_of_memory(error):
             raise
-        raise LabelsimError(
-            f"{where} too little memory for a batch of {batch} images ({first_line(error)}).\n{what}, and run the same "
-            "command again: it continues from here."
-        ) from error
+        gpu = isinstance(error, torch.OutOfMemoryError)
+        what = "The GPU has too little memory" if gpu else "The job has too little memory: give it more (mem_mb)"
+        raise LabelsimError(f"{what} ({first_line(error)}). What was extracted so far is kept.") from error
 
 
 def _write_chunk(
     writer: Writer,
     network: Mapping[str, Any],
     precision: str,
-    made: Mapping[str, str],
-    figures: Stats,
-    index: int,
-    start: int,
-    values: Mapping[str, NDArray[np.float32]],
+    computed: Callable[[], None],
+    features: Mapping[str, torch.Tensor],
     reasons: Sequence[str],
+    note: dict[str, Any],
 ) -> dict[str, Any]:
     """Write and record one chunk, with NaN in the rows of images that cannot be used; return its note."""
-    began = time.perf_counter()
+    computed()
+    index, (start, _) = note["chunk"], note["rows"]
+    values = {name: block.numpy() for name, block in features.items()}
     with np.errstate(over="ignore"):
-        stored = {name: block.astype(writer.dtype(name)) for name, block in values.items()}
+        stored = {name: block.astype(writer.dtype(name), copy=False) for name, block in values.items()}
     hint = "" if precision == "float32" else "; extract.precision: float32 may avoid that"
     dtype = writer.dtype("gap")
     faults = {
@@ -255,17 +258,14 @@ def _write_chunk(
     faults |= {row: reason for row, reason in enumerate(reasons) if reason}
     for block in stored.values():
         block[list(faults)] = np.nan
+    note |= {
+        "rejects": [[start + row, faults[row]] for row in sorted(faults)],
+        "underflow": underflow.count(values, stored, network),
+    }
     written = [name for name, block in stored.items() if block.size]  # without channels, `gap` has no chunks
     for name in written:
         writer.put(name, (index, 0), stored[name])
-    note = {
-        "chunk": index,
-        "rejects": [[start + row, faults[row]] for row in sorted(faults)],
-        "underflow": underflow.count(values, stored, network),
-        "versions": made,
-    }
-    writer.record([(name, (index, 0)) for name in written], note)
-    figures.writing += time.perf_counter() - began
+    writer.record([(name, (index, 0)) for name in written], note | {"at": time.time()})
     return note
 
 
@@ -333,29 +333,6 @@ def _workers(workers: int | str, threads: int, device: torch.device) -> int:
     return max(1, threads // 2 if device.type == "cpu" else threads)
 
 
-def _timed(
-    batches: Iterator[tuple[torch.Tensor, list[str]]], figures: Stats
-) -> Iterator[tuple[torch.Tensor, list[str]]]:
-    """The same batches; the time spent waiting for them goes into `figures`."""
-    while True:
-        began = time.perf_counter()
-        batch = next(batches, None)
-        figures.waiting += time.perf_counter() - began
-        if batch is None:
-            return
-        yield batch
-
-
-def precision_of(precision: str, device: torch.device) -> Any:
-    """Context in which the network computes in the precision asked for."""
-    torch.backends.cudnn.deterministic = True  # a resumed store must equal an uninterrupted one
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    if precision in ("float32", "tf32"):
-        return nullcontext()
-    return torch.autocast(device.type, dtype=getattr(torch, precision))
-
-
 def _reject_table(rows: pa.Table, notes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
     found = sorted((row, reason) for note in notes.values() for row, reason in note["rejects"])
     taken = rows.select(["sample_id", "class_id"]).take([row for row, _ in found]) if found else None
@@ -363,43 +340,14 @@ def _reject_table(rows: pa.Table, notes: Mapping[int, Mapping[str, Any]]) -> pa.
     return pa.table({**columns, "reason": [reason for _, reason in found]}, schema=_REJECTS)
 
 
-def _summary(figures: Stats, device: torch.device) -> dict[str, Any]:
-    computed = figures.images - figures.resumed
-    busy = figures.waiting + figures.computing
-    rate = computed / busy if busy else 0.0
-    waiting = figures.waiting / busy if busy else 0.0
-    logger.info(
-        "%s images computed, %.1f a second; %.0f %% of the time spent waiting for data; %d rejected",
-        f"{computed:,}",
-        rate,
-        100 * waiting,
-        figures.rejected,
-    )
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "images": figures.images,
-        "images_resumed": figures.resumed,
-        "images_rejected": figures.rejected,
-        "underflow": figures.underflow,
-        "images_per_second": round(rate, 2),
-        "waiting_share": round(waiting, 4),
-        "seconds": round(figures.total, 2),
-        "seconds_starting": round(figures.starting, 2),
-        "seconds_waiting_for_images": round(figures.waiting, 2),
-        "seconds_in_network": round(figures.computing, 2),
-        "seconds_writing": round(figures.writing, 2),
-    }
-
-
 class _Progress:
     """A line in the log now and then: a bar would get in the way of other jobs on the same terminal."""
 
     EVERY = 30.0  # seconds
 
-    def __init__(self, shard: str, total: int, figures: Stats) -> None:
+    def __init__(self, shard: str, total: int) -> None:
         self._shard = shard
         self._total = total
-        self._figures = figures
         self._done = 0
         self._start = self._last = time.perf_counter()
 
@@ -409,11 +357,7 @@ class _Progress:
         now = time.perf_counter()
         if now - self._last >= self.EVERY:
             self._last = now
+            rate = self._done / (now - self._start)
             logger.info(
-                "Shard %s: %s of %s images, %.0f a second, %.0f %% of the time waiting for data",
-                self._shard,
-                f"{self._done:,}",
-                f"{self._total:,}",
-                self._done / (now - self._start),
-                100 * self._figures.waiting / (self._figures.waiting + self._figures.computing),
+                "Shard %s: %s of %s images, %.0f a second", self._shard, f"{self._done:,}", f"{self._total:,}", rate
             )
