@@ -82,6 +82,12 @@ def test_the_time_left_is_in_units_that_fit(images_left, expected):
     assert said.endswith(f"1.0 images a second, about {expected} left")
 
 
+def test_a_job_that_recorded_nothing_yet_has_no_rate():
+    lines = drawn(Progress("extract", EARLY, [ShardProgress("a" * 16, 500, 0, 0, "running", 3.0)]))
+    assert lines[-1].split() == ["a" * 16, "0", "of", "500", "0", "%", "starting"]
+    assert not [line for line in lines if line.startswith("rate")]
+
+
 def test_all_done_but_one_image_is_not_100_percent():
     shard = ShardProgress("a" * 16, 1_000_000, 999_999, 0, "running", 1.0, 1.0, WAITED, "cpu")
     assert line(drawn(Progress("extract", EARLY, [shard])), "images").endswith("99 %")

@@ -101,7 +101,9 @@ def _bar(done: int, images: int) -> tuple[RenderableType, str, str]:
 
 
 def _pace(shard: ShardProgress) -> str:
-    return f"{_number(shard.rate)}/s" if shard.state == "running" else f"silent {_duration(shard.idle)}"
+    if shard.state == "silent":
+        return f"silent {_duration(shard.idle)}"
+    return f"{_number(shard.rate)}/s" if shard.rate else "starting"
 
 
 def _number(rate: float) -> str:
