@@ -1,10 +1,16 @@
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import running
 from typer.testing import CliRunner
 
 from labelsim import cli
@@ -189,6 +195,50 @@ def test_top_does_without_torch():
     look = "import sys, labelsim.cli; print([name for name in ('torch', 'zarr', 'xarray') if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
     assert output == "[]\n"
+
+
+def test_status_of_a_run(tmp_path):
+    result = CliRunner().invoke(cli.app, ["status", unfinished(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "is at the stage extract\n" in result.output
+    assert "512 of 1,400" in result.output
+    assert "\x1b" not in result.output  # plain text where there is no terminal
+
+
+def test_status_without_a_run_ends_with_a_message(tmp_path, monkeypatch, capsys):
+    assert str(tmp_path / "no") in failing(["status", str(tmp_path / "no")], monkeypatch, capsys)
+
+
+def test_a_watch_of_a_run_ends_with_an_interrupt_and_no_traceback(tmp_path):
+    ours, theirs = pty.openpty()
+    command = [Path(sys.executable).with_name("labelsim"), "status", unfinished(tmp_path), "--watch"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        drawn = read_until("512 of 1,400", ours)
+        process.send_signal(signal.SIGINT)
+        drawn += read_until("", ours)
+    os.close(ours)
+    assert process.returncode == 0
+    assert "Traceback" not in drawn
+    assert "Abort" not in drawn
+
+
+def unfinished(folder: Path) -> str:
+    """A run of which two chunks are extracted."""
+    paths = Paths(str(folder / "run"))
+    running.cut(paths, {"a" * 16: 1000, "b" * 16: 400})
+    notes = [running.note(i, 1000, time.time(), running.seconds(1.0, network=1.0 + i)) for i in range(2)]
+    running.record(paths, "a" * 16, 1000, notes)
+    return paths.root
+
+
+def read_until(text: str, terminal: int) -> str:
+    """What a program writes to a terminal until it has written some text or, if that is empty, has ended."""
+    read = ""
+    with suppress(OSError):  # Linux says so when the program has ended
+        while not text or text not in read:
+            read += os.read(terminal, 65_536).decode(errors="replace")
+    return read
 
 
 def test_layers_of_resnet34(tmp_path):

@@ -1,15 +1,18 @@
-"""The command `labelsim`: look at a network before a run, and at the result after it; verify a run."""
+"""The command `labelsim`: look at a network before a run, at how far the run is, and at its results; verify them."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pyarrow.compute import field
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
@@ -17,11 +20,15 @@ from rich.table import Table
 from labelsim.config import read
 from labelsim.dataset.classes import find_class
 from labelsim.errors import LabelsimError
+from labelsim.jobs.progress import read_progress
 from labelsim.methods import METHODS
 from labelsim.network.layer_groups import layer_groups
+from labelsim.report.status import draw
 from labelsim.run import open_run
 
 __all__ = ["main"]
+
+_EVERY = 3.0  # seconds between two looks at a run that is watched
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -98,6 +105,23 @@ def top(
             _console().print(f"note: the run holds {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="The run's folder, such as results/demo.", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it again every few seconds, until the end.")] = False,
+) -> None:
+    """Show how far a run is, while its jobs run here or anywhere else."""
+    console = _console()
+    if not watch:
+        console.print(draw(run, read_progress(run)))
+        return
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while (progress := read_progress(run)).stage != "finished":
+            live.update(draw(run, progress), refresh=True)
+            time.sleep(_EVERY)
+        live.update(draw(run, progress), refresh=True)
 
 
 @app.command()
