@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from labelsim.jobs.clock import PARTS
 from labelsim.run import Paths
 from labelsim.storage.json_files import write_document
 from labelsim.storage.zarr_store import Array, Writer
 
-PARTS = ["starting", "reading", "decoding", "resizing", "upload", "network", "download", "waiting_for_writers"]
 CHUNK = 256
 GPU = "NVIDIA H100"
 

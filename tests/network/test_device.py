@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from labelsim.errors import LabelsimError
-from labelsim.network.device import exclusive_device, gpu_key, sign_of_gpu
+from labelsim.network.device import exclusive_device, gpu_key, has_fast_bfloat16, sign_of_gpu
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="PyTorch sees a GPU")
@@ -86,3 +86,14 @@ def test_a_claimed_gpu_is_the_current_one():
 def test_parts_of_a_gpu_have_keys_of_their_own(number, visible, key):
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
     assert gpu_key(number, "5b1f", environment) == key
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [("fpu avx2 avx512f avx512_bf16 sha_ni", True), ("fpu amx_bf16", True), ("fpu avx2 avx512f", False)],
+)
+def test_fast_bfloat16_is_read_from_the_processors_flags(tmp_path, flags, fast):
+    processor = tmp_path / "cpuinfo"
+    processor.write_text(f"model name\t: of the bf16-less kind\nflags\t\t: {flags}\n", encoding="utf-8")
+    assert has_fast_bfloat16(processor) is fast
+    assert not has_fast_bfloat16(tmp_path / "not there")

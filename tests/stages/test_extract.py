@@ -64,6 +64,16 @@ def moved(job, folder):
     return job._replace(**{name: folder / getattr(job, name).name for name in ("store", "rejects", "stats")})
 
 
+def begun(job, whole) -> Path:
+    """Put into a job's place what another one had left when it had recorded ten chunks; return the journal."""
+    shutil.copytree(whole.store, job.store, dirs_exist_ok=True)
+    journal = job.store.with_suffix(".journal")
+    lines = whole.store.with_suffix(".journal").read_text(encoding="utf-8").splitlines(keepends=True)
+    journal.write_text("".join(lines[:11]), encoding="utf-8")
+    (job.store / "zarr.json").unlink()
+    return journal
+
+
 def killed_after(chunks: int, job, config) -> int:
     """Start the job in a process and kill it when so many chunks are done; return how many were."""
     journal = job.store.with_suffix(".journal")
@@ -299,7 +309,7 @@ def test_stats(job, config):
     assert set(stats) == {*STATS, "checksum"}
     assert (stats["device"], stats["images"], stats["images_rejected"]) == ("cpu", 170, 3)
     parts = stats["seconds_by_part"]
-    assert tuple(parts) == PARTS
+    assert list(parts) == list(PARTS)
     assert sum(parts.values()) == pytest.approx(stats["seconds"], abs=0.005)  # each is rounded to thousandths
     for part in ("starting", "decoding", "network"):
         assert parts[part] > 0
@@ -318,6 +328,36 @@ def test_a_device_that_is_not_there_is_refused(job, config):
     config["extract"]["device"] = "cuda:99"
     with pytest.raises(LabelsimError, match=r"extract\.device: 'cuda:99' is not there"):
         job.run(config)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
+def test_a_compiled_network_has_the_same_features_and_resumes_bit_for_bit(job, config, tmp_path):
+    job.run(config)
+    plain = opened(job.store)
+    config["extract"]["compile"] = True
+    config["extract"]["batch_size"] = 3  # chunks of 4: batches of 3 and of 1, which is filled up
+    whole = moved(job, tmp_path / "whole")
+    whole.run(config)
+    compiled = opened(whole.store)
+    for name in ("gap", "hidden", "logits"):
+        # Sums of up to a hundred float32 numbers, in another order.
+        np.testing.assert_allclose(compiled[name], plain[name], rtol=1e-4, atol=1e-5)
+    assert not np.array_equal(compiled["gap"], plain["gap"], equal_nan=True)
+    begun(job, whole)
+    assert job.run(config)["images_resumed"] > 0
+    assert files(job.store) == files(whole.store)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_a_network_that_cannot_be_compiled_names_the_key(job, config, monkeypatch):
+    config["extract"]["compile"] = True
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+    command = [sys.executable, "-c", PROCESS, *map(str, job), json.dumps(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "LabelsimError: extract.compile" in done.stderr
 
 
 @pytest.fixture
@@ -353,11 +393,7 @@ def test_where_memory_runs_out_batches_are_halved_in_a_resumed_job_as_well(hungr
     whole = moved(job, tmp_path / "whole")
     (tmp_path / "scarce").touch()
     assert whole.run(config)["images_rejected"] == 3
-    shutil.copytree(whole.store, job.store)
-    journal = job.store.with_suffix(".journal")
-    lines = whole.store.with_suffix(".journal").read_text(encoding="utf-8").splitlines(keepends=True)
-    journal.write_text("".join(lines[:11]), encoding="utf-8")
-    (job.store / "zarr.json").unlink()
+    journal = begun(job, whole)
     (tmp_path / "scarce").unlink()  # there would be enough for whole batches now, with other last bits
     assert job.run(config)["images_resumed"] > 0
     assert files(job.store) == files(whole.store)

@@ -48,6 +48,8 @@ def resize_part(
     """
     left, top, width, height = box
     high, wide = pixels.shape[:2]
+    if size == (wide, high):
+        return pixels[top : top + height, left : left + width]
     if high - size[1] > 2 * max(wide - size[0], 0):
         whole = np.array(Image.fromarray(pixels).resize(size, FILTERS[filter]))
         return whole[top : top + height, left : left + width]

@@ -13,7 +13,7 @@ import torch
 from labelsim.errors import LabelsimError
 from labelsim.storage.locks import lock_first_free
 
-__all__ = ["exclusive_device", "gpu_key", "sign_of_gpu"]
+__all__ = ["exclusive_device", "gpu_key", "has_fast_bfloat16", "sign_of_gpu"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,12 @@ def sign_of_gpu(environment: Mapping[str, str], driver: Path = Path("/proc/drive
     if driver.is_dir() and any(driver.iterdir()):
         return f"the driver shows one in {driver}"
     return None
+
+
+def has_fast_bfloat16(processor: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's processor has instructions for bfloat16, which Linux lists in a file."""
+    flags = processor.read_text(encoding="utf-8").split() if processor.exists() else []
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
 
 
 def _cause() -> str:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from labelsim.network.model import Model
+from labelsim.errors import LabelsimError
+from labelsim.network.model import HALF, Model
 from labelsim.network.probes import Features
 
 __all__ = ["Inference", "out_of_memory", "precision_of"]
@@ -54,6 +55,8 @@ class Inference:
         CPU or GPU.
     size : int
         Largest number of images to compute at a time.
+    compiled : bool
+        Whether PyTorch compiles the network, for `size` images: smaller batches are filled up.
 
     Attributes
     ----------
@@ -63,10 +66,20 @@ class Inference:
         How the time of the last call of `submit` divides among "upload", "network" and "download".
     """
 
-    def __init__(self, model: Model, normalise: Callable[[Tensor], Tensor], device: torch.device, size: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        normalise: Callable[[Tensor], Tensor],
+        device: torch.device,
+        size: int,
+        compiled: bool = False,
+    ) -> None:
         self.size = size
         self.spent: Mapping[str, float] = {"network": 1.0}
         self._model = model
+        self._compiled = compiled
+        if compiled:
+            model.compile()
         self._normalise = normalise
         self.device = device
         self._running: deque[_Batch] = deque()
@@ -144,7 +157,7 @@ class Inference:
     def _features(self, pixels: Tensor) -> Sequence[Tensor]:
         while True:
             try:
-                parts = [self._model.features(self._normalise(part)) for part in pixels.split(self.size)]
+                parts = [self._part(part) for part in pixels.split(self.size)]
                 return parts[0] if len(parts) == 1 else [torch.cat(part) for part in zip(*parts, strict=True)]
             except (MemoryError, RuntimeError) as error:
                 images = min(self.size, len(pixels))
@@ -154,6 +167,21 @@ class Inference:
             logger.warning("Memory is too small for batches of %d images: going on with %d", images, self.size)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _part(self, pixels: Tensor) -> Sequence[Tensor]:
+        images = len(pixels)
+        if self._compiled and images < self.size:
+            pixels = torch.cat([pixels, pixels.new_zeros((self.size - images, *pixels.shape[1:]))])
+        try:
+            features = self._model.features(self._normalise(pixels.contiguous(memory_format=torch.channels_last)))
+        except Exception as error:  # compilers fail in many ways
+            if not self._compiled or isinstance(error, LabelsimError) or out_of_memory(error):
+                raise
+            raise LabelsimError(
+                f"extract.compile: PyTorch cannot compile this network ({str(error).strip().splitlines()[0]}).\n"
+                "It needs a C++ compiler, and a network that computes with tensors alone. Set extract.compile: false."
+            ) from error
+        return [part[:images] for part in features]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -167,8 +195,7 @@ def precision_of(precision: str, device: torch.device) -> Iterator[None]:
     """Let networks compute in the precision asked for: float32, tf32, bfloat16 or float16."""
     torch.backends.cudnn.deterministic = True  # a resumed store must equal an uninterrupted one
     _allow_tf32(precision == "tf32")
-    half = precision in ("bfloat16", "float16")
-    with torch.autocast(device.type, dtype=getattr(torch, precision)) if half else nullcontext():
+    with torch.autocast(device.type, dtype=HALF[precision]) if precision in HALF else nullcontext():
         yield
 
 

@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelsim.network.builder import Network, build
 from labelsim.network.probes import Features, Layer, Probes
 
-__all__ = ["Model", "load_model", "versions"]
+__all__ = ["HALF", "Model", "load_model", "versions"]
+
+HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Precisions of 16 bits."""
 
 # What decides the last bits of a feature.
 _LIBRARIES = ("torch", "torchvision", "pillow", "simplejpeg", "numpy")
@@ -79,13 +82,27 @@ class Model:
         """
         return self._probes(batch)
 
-    def to(self, device: torch.device) -> None:
-        """Move the network to a device, the weights of its convolutions in channels-last order."""
+    def to(self, device: torch.device, precision: str = "float32") -> None:
+        """Move the network to a device, and prepare its weights for a precision.
+
+        Weights of convolutions are put in channels-last order. For a 16-bit precision, those of convolutions and linear
+        layers are cast here, to what autocast would cast them in every batch.
+        """
         self._network.module.to(device)
         # module.to(memory_format=...) fails where any parameter has five dimensions.
         for parameter in self._network.module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if precision in HALF:
+            for module in self._network.module.modules():
+                # Not in subclasses, which may compute weights from these.
+                for name in ("weight", "bias") if type(module) in (nn.Conv2d, nn.Linear) else ():
+                    if (cast := module._parameters.get(name)) is not None:
+                        cast.data = cast.data.to(HALF[precision])
+
+    def compile(self) -> None:
+        """Have PyTorch compile the network together with its probes, which takes a while in the first batch."""
+        self._probes.compile()
 
     def describe(self) -> dict[str, Any]:
         """What identifies the features, as JSON values: equal descriptions give equal features.

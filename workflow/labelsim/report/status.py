@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from labelsim.jobs.advice import advice
+from labelsim.jobs.clock import advice
 from labelsim.jobs.progress import Progress, ShardProgress, State
 
 __all__ = ["draw"]

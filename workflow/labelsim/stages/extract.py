@@ -23,9 +23,9 @@ from labelsim.errors import LabelsimError
 from labelsim.images.decode import first_line
 from labelsim.images.loader import Images, batches
 from labelsim.images.transform import split_transform
-from labelsim.jobs.clock import Clock
+from labelsim.jobs.clock import Clock, advice
 from labelsim.methods import VARIABLES
-from labelsim.network.device import exclusive_device
+from labelsim.network.device import exclusive_device, has_fast_bfloat16
 from labelsim.network.inference import Inference, out_of_memory, precision_of
 from labelsim.network.model import load_model, versions
 from labelsim.network.outputs import identifying
@@ -92,7 +92,7 @@ def extract(
     with exclusive_device(config["extract"]["device"]) as device:
         model = load_model(config["model"], config["probe"])
         _check(model.describe(), description, network)
-        model.to(device)
+        model.to(device, config["extract"]["precision"])
         parts = split_transform(model.transform)
         arrays = _arrays(rows, description, config["store"])
         identity = json.dumps(
@@ -100,6 +100,7 @@ def extract(
                 "shard": shard.stem,
                 "network": identifying(description),
                 "precision": config["extract"]["precision"],
+                "compile": config["extract"]["compile"],
                 "dtype": config["store"]["dtype"],
                 "code": code,
             },
@@ -115,13 +116,15 @@ def extract(
         left = sum(stop - start for start, stop in pending.values())
         resumed = f"; resumed, {len(rows) - left:,} of them done before" if left < len(rows) else ""
         logger.info("Shard %s: %s images on %s%s", shard.stem, f"{len(rows):,}", device, resumed)
+        if device.type == "cpu" and config["extract"]["precision"] == "float32" and has_fast_bfloat16():
+            logger.info("This processor computes faster in bfloat16 (extract.precision; docs/imagenet.md has the cost)")
         made = versions(device)
         if others := _distinct([note["versions"] for note in done.values() if note["versions"] != made]):
             logger.warning("Shard %s: chunks that are kept were computed by %s; now it is %s", shard.stem, others, made)
         batch_size = config["extract"]["batch_size"]
         batch_size = BATCH_SIZE[device.type] if batch_size == "auto" else batch_size
         halved = {index: note["halved"] for index, note in done.items() if "halved" in note}
-        inference = Inference(model, parts.batch, device, batch_size)
+        inference = Inference(model, parts.batch, device, batch_size, config["extract"]["compile"])
         write = partial(_write_chunk, writer, description, config["extract"]["precision"])
         workers = _workers(config["extract"]["workers"], threads, device)
         with _memory_is_enough(), precision_of(config["extract"]["precision"], device):
@@ -135,9 +138,8 @@ def extract(
             logger.warning("%s", text)
         clock.lap({"finishing": 1})
         rate = left / (clock.total - clock.seconds["starting"])
-        logger.info(
-            "%s images computed in %.1f s, %.1f a second; %d rejected", f"{left:,}", clock.total, rate, len(table)
-        )
+        logger.info("%s images in %.1f s, %.1f a second; %d rejected", f"{left:,}", clock.total, rate, len(table))
+        logger.info("Most time went to %s", advice(clock.seconds, made["device"]))
         summary = {
             "device": made["device"],
             "images": len(rows),

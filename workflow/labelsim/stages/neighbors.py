@@ -67,6 +67,7 @@ def neighbor_tables(
         "model": config["model"],
         "probe": config["probe"],
         "precision": config["extract"]["precision"],
+        "compile": config["extract"]["compile"],
         "weights_digest": description["weights_digest"],
         "dataset_digest": moment_data.attrs["dataset_digest"],
         "computed_by": moment_data.attrs["computed_by"],

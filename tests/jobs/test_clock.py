@@ -1,14 +1,12 @@
 import pytest
-from running import PARTS, seconds
+from running import seconds
 
-from labelsim.jobs.advice import advice
-
-PARTS_OF_STATS = [*PARTS, "finishing"]
+from labelsim.jobs.clock import PARTS, Clock, advice
 
 
-@pytest.mark.parametrize("part", PARTS_OF_STATS)
+@pytest.mark.parametrize("part", PARTS)
 def test_the_largest_part_is_named_with_its_share(part):
-    others = {other: 1.0 for other in PARTS_OF_STATS if other != part}
+    others = {other: 1.0 for other in PARTS if other != part}
     said = advice({**others, part: 12.0}, "NVIDIA H100")
     assert " 60 % " in said
     assert part.split("_")[-1] in said
@@ -36,3 +34,20 @@ def test_a_cpu_is_not_told_to_use_what_only_gpus_have():
 def test_without_any_time_there_is_no_advice():
     assert advice({}, "cpu") == ""
     assert advice(seconds(0.0), "cpu") == ""
+
+
+def test_the_parts_add_up_to_the_whole_whatever_the_shares():
+    clock = Clock()
+    for shares in (
+        {"starting": 1},
+        {"reading": 2.0, "decoding": 1.0},
+        {"network": 0.0, "upload": 0.0},
+        {"finishing": 1},
+    ):
+        before = clock.total
+        clock.lap(shares)
+        spent = clock.total - before
+        assert spent > 0
+        assert sum(clock.seconds[part] for part in shares) == pytest.approx(spent, abs=1e-9)  # each part is new
+    assert clock.seconds["reading"] == pytest.approx(2 * clock.seconds["decoding"])
+    assert list(clock.seconds) == list(PARTS)
