@@ -5,6 +5,9 @@ device already; `front-end`, reading, decoding and transforming with the given w
 real extract stage, storing included, from its first batch to its last chunk. Ideal is, on a GPU, the slower of the
 first two; on a CPU, where both share the cores, 1 / (1 / forward + 1 / front-end).
 
+The stage is also compared with what a user would write instead (`plain.py`, two workers, float32), on the same images
+and the same network: as it is, and with options that make it faster.
+
     python benchmarks/extraction.py                          # ResNet34, random weights, generated photographs
     python benchmarks/extraction.py --images FOLDER          # photographs of your own, in class folders
     python benchmarks/extraction.py --device cuda --workers 16 --count 20000
@@ -27,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the Snakefile has it; 
 
 import numpy as np
 import photos
+import plain
 import results
 import torch
 from PIL import Image
@@ -39,8 +43,9 @@ from labelsim.images.transform import split_transform
 from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build
 from labelsim.network.device import exclusive_device
+from labelsim.network.inference import precision_of
 from labelsim.network.probes import Probes
-from labelsim.stages.extract import BATCH_SIZE, extract, precision_of
+from labelsim.stages.extract import BATCH_SIZE, extract
 from labelsim.stages.network import network
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
@@ -49,6 +54,10 @@ from labelsim.storage.parquet import read_table
 
 REPEATS = 3
 ROUNDS = 6  # of the forward passes, in each repeat
+PLAIN = "compared with a plain script"
+VARIANTS = [  # what is compared with the plain script as well: its name, options of `extract`, and the goal
+    ("bfloat16", {"precision": "bfloat16"}, ">= 2"),
+]
 GOALS = {  # by kind of device: efficiency, and how long a pass with probes may take, against one without
     "cpu": (">= 0.95", "<= 1.03"),
     "cuda": (">= 0.9", "<= 1.05"),
@@ -65,7 +74,10 @@ def main() -> None:
         config = _config(images, options)
         files = _prepare(folder, config)
         with exclusive_device(options.device) as device:
+            variants = _variants(options.network, device)
             bare, costs, front_end, stage, starting = [], [], [], [], []
+            script: list[float] = []
+            faster: dict[str, list[float]] = {name: [] for name, _, _ in variants}
             for number in range(REPEATS):
                 one, other = _forward(config, device, options.precision)
                 bare.append(one)
@@ -74,7 +86,16 @@ def main() -> None:
                 rate, start = _stage(folder / str(number), config, files, options.threads)
                 stage.append(rate)
                 starting.append(start)
-    _write(options, device.type, bare, costs, front_end, stage, _imports() + median(starting))
+                if plain.known(options.network):
+                    script.append(_plain(folder, images, options, device))
+                for variant, overrides, _ in variants:
+                    changed = {**config, "extract": {**config["extract"], **overrides}}
+                    faster[variant].append(_stage(folder / f"{number}-{variant}", changed, files, options.threads)[0])
+    name = f"{options.network}, {options.precision}"
+    found = _results(name, device.type, bare, costs, front_end, stage, _imports() + median(starting))
+    if script:
+        found += _compared(options.network, options.precision, script, stage, faster, variants)
+    results.write(f"extraction-{options.network}-{options.precision}", found, device.type)
 
 
 def _options() -> argparse.Namespace:
@@ -174,7 +195,34 @@ def _stage(folder: Path, config: dict[str, Any], files: dict[str, Path], threads
     stats = folder / "stats.json"
     extract(files["shard"], files["network"], folder / "x.zarr", folder / "r.parquet", stats, config, "", threads)
     figures = read_document(stats)
-    return figures["images"] / (figures["seconds"] - figures["seconds_starting"]), figures["seconds_starting"]
+    starting = figures["seconds_by_part"]["starting"]
+    return figures["images"] / (figures["seconds"] - starting), starting
+
+
+def _variants(network: str, device: torch.device) -> list[tuple[str, dict[str, Any], str]]:
+    """Those of `VARIANTS` that can be compared here; say which cannot."""
+    if not plain.known(network):
+        print(f"The plain script is left out: torchvision has no network {network}")
+        return []
+    if _fast_bfloat16(device):
+        return VARIANTS
+    print("Rows in bfloat16 are left out: this processor has no fast arithmetic in bfloat16")
+    return [entry for entry in VARIANTS if entry[1].get("precision") != "bfloat16"]
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
+
+
+def _plain(folder: Path, images: Path, options: argparse.Namespace, device: torch.device) -> float:
+    """Images a second of the plain script, without the time to build its network."""
+    network, transform = plain.prepare(options.network, options.weights, device)
+    size = BATCH_SIZE[device.type]
+    seconds = results.seconds(lambda: plain.run(network, transform, images, size, 2, device, folder))
+    return len(np.load(folder / "logits.npy", mmap_mode="r")) / seconds
 
 
 def _imports() -> float:
@@ -183,37 +231,55 @@ def _imports() -> float:
     return median(results.seconds(lambda: subprocess.run(command, check=True)) for _ in range(3))
 
 
-def _write(
-    options: argparse.Namespace,
+def _results(
+    name: str,
     kind: str,
     bare: list[float],
     costs: list[float],
     front_end: list[float],
     stage: list[float],
     start: float,
-) -> None:
+) -> list[results.Result]:
+    """What the stage reaches of what the hardware allows."""
     if kind == "cuda":
         ideal = [min(pair) for pair in zip(bare, front_end, strict=True)]
     else:
         ideal = [1 / (1 / a + 1 / b) for a, b in zip(bare, front_end, strict=True)]
-    name = f"{options.network}, {options.precision}"
     efficiency, cost = GOALS[kind]
     job = automatic_aim(1_281_167)  # ImageNet's training images
     computing = job / median(stage)
     of = results.Result.of
-    results.write(
-        f"extraction-{options.network}-{options.precision}",
-        [
-            of(f"{name}: forward", median(bare), "images/s"),
-            of(f"{name}: front-end", median(front_end), "images/s"),
-            of(f"{name}: stage", median(stage), "images/s"),
-            of(f"{name}: stage against ideal", results.ratio(stage, ideal), "x", efficiency),
-            of(f"{name}: a pass with probes against one without", median(costs), "x", cost),
-            of(f"{name}: start of a job, without Snakemake's", start, "s"),
-            of(f"{name}: its share of a job of {job:,} images", start / (start + computing), "x", "<= 0.05"),
-        ],
-        kind,
-    )
+    return [
+        of(f"{name}: forward", median(bare), "images/s"),
+        of(f"{name}: front-end", median(front_end), "images/s"),
+        of(f"{name}: stage", median(stage), "images/s"),
+        of(f"{name}: stage against ideal", results.ratio(stage, ideal), "x", efficiency),
+        of(f"{name}: a pass with probes against one without", median(costs), "x", cost),
+        of(f"{name}: start of a job, without Snakemake's", start, "s"),
+        of(f"{name}: its share of a job of {job:,} images", start / (start + computing), "x", "<= 0.05"),
+    ]
+
+
+def _compared(
+    network: str,
+    precision: str,
+    script: list[float],
+    stage: list[float],
+    faster: dict[str, list[float]],
+    variants: list[tuple[str, dict[str, Any], str]],
+) -> list[results.Result]:
+    """The stage beside the plain script."""
+    of = results.Result.of
+    found = [
+        of(f"{network}, float32: a plain script", median(script), "images/s"),
+        of(f"{network}, {precision}: stage, {PLAIN}", results.ratio(stage, script), "x", ">= 1"),
+    ]
+    for name, _, goal in variants:
+        found += [
+            of(f"{network}, {name}: stage", median(faster[name]), "images/s"),
+            of(f"{network}, {name}: stage, {PLAIN}", results.ratio(faster[name], script), "x", goal),
+        ]
+    return found
 
 
 if __name__ == "__main__":
