@@ -42,7 +42,7 @@ from labelsim.images.loader import Images, batches
 from labelsim.images.transform import split_transform
 from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build
-from labelsim.network.device import exclusive_device
+from labelsim.network.device import exclusive_device, has_fast_bfloat16
 from labelsim.network.inference import precision_of
 from labelsim.network.probes import Probes
 from labelsim.stages.extract import BATCH_SIZE, extract
@@ -56,6 +56,7 @@ REPEATS = 3
 ROUNDS = 6  # of the forward passes, in each repeat
 PLAIN = "compared with a plain script"
 VARIANTS = [  # what is compared with the plain script as well: its name, options of `extract`, and the goal
+    ("compiled", {"compile": True}, ">= 1.2"),
     ("bfloat16", {"precision": "bfloat16"}, ">= 2"),
 ]
 GOALS = {  # by kind of device: efficiency, and how long a pass with probes may take, against one without
@@ -204,17 +205,10 @@ def _variants(network: str, device: torch.device) -> list[tuple[str, dict[str, A
     if not plain.known(network):
         print(f"The plain script is left out: torchvision has no network {network}")
         return []
-    if _fast_bfloat16(device):
+    if device.type == "cuda" or has_fast_bfloat16():
         return VARIANTS
     print("Rows in bfloat16 are left out: this processor has no fast arithmetic in bfloat16")
     return [entry for entry in VARIANTS if entry[1].get("precision") != "bfloat16"]
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
 
 
 def _plain(folder: Path, images: Path, options: argparse.Namespace, device: torch.device) -> float:

@@ -107,8 +107,8 @@ def _front_end(files: Sequence[Path]) -> Iterator[Tensor]:
     rows = pa.table({"path": [str(path) for path in files], "bytes": [path.stat().st_size for path in files]})
     images = Images(Files(), rows, HALVES.image, (3, CROP, CROP), HALVES.dtype)  # type: ignore[arg-type]
     cuts = [range(start, min(start + BATCH, len(files))) for start in range(0, len(files), BATCH)]
-    for pixels, _ in batches(images, cuts, workers=0):
-        yield HALVES.batch(pixels)
+    for batch in batches(images, cuts, workers=0):
+        yield HALVES.batch(batch.pixels)
 
 
 def _parts(files: Sequence[Path]) -> dict[str, float]:

@@ -109,7 +109,7 @@ def outcome(folder: Path, config: dict[str, Any], precision: str, dtype: str, th
     run = Run(folder)
     stats = read_document(Path(paths.stats(shard)))
     found = Outcome(
-        stats["images"] / (stats["seconds"] - stats["seconds_starting"]),
+        stats["images"] / (stats["seconds"] - stats["seconds_by_part"]["starting"]),
         sum(file.stat().st_size for file in Path(paths.features(shard)).rglob("*") if file.is_file()) / stats["images"],
         stats["images_rejected"],
         run.welch()["t"].values,

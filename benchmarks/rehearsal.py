@@ -218,7 +218,7 @@ def like_imagenet(folder: Path, classes: int, per_class: int) -> list[Result]:
         oracle.check_features(workflow.root, folder, some)
     part = f"{classes:,} classes"
     computed = sum(one["images"] - one["images_resumed"] for one in stats)
-    busy = sum(one["seconds_waiting_for_images"] + one["seconds_in_network"] for one in stats)
+    busy = sum(one["seconds"] - one["seconds_by_part"]["starting"] for one in stats)
     return [
         *workflow.table(part),
         Result.of(f"{part}, extract: images in all its time", images / workflow.seconds["extract"], "images/s"),

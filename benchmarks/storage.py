@@ -236,24 +236,15 @@ def waiting(path: Path, dtype: str, own: Setup, figures: Figures) -> results.Res
 
 
 def writing(network: str, kind: str, stats: Path) -> list[results.Result]:
-    """What writing takes of an extraction, and the most that it can have held the extraction up.
-
-    The latter holds the end of the stage as well: the last chunk, for which nobody is computing any more.
-    """
+    """How much writing holds an extraction up: waiting for the writers, and the end, when nobody computes any more."""
     figures = read_document(stats)
-    work = figures["seconds"] - figures["seconds_starting"]
-    rest = work - figures["seconds_waiting_for_images"] - figures["seconds_in_network"]
+    parts = figures["seconds_by_part"]
+    work = figures["seconds"] - parts["starting"]
+    share = (parts["waiting_for_writers"] + parts["finishing"]) / work
     of = results.Result.of
     return [
         of(f"{network}: extraction", figures["images"] / work, "images/s"),
-        # Beside a GPU it may well take more: it has its thread, and a core, for itself.
-        of(
-            f"{network}: writing, in a thread of its own, against the stage's time",
-            figures["seconds_writing"] / work,
-            "x",
-            "<= 0.02" if kind == "cpu" else "",
-        ),
-        of(f"{network}: time neither in the network nor for images, against the stage's", rest / work, "x"),
+        of(f"{network}: waiting for the writers, of the stage's time", share, "x", "<= 0.02" if kind == "cpu" else ""),
     ]
 
 

@@ -84,7 +84,7 @@ def advice(seconds: Mapping[str, float], device: str) -> str:
     total = sum(seconds.values())
     if total <= 0:
         return ""
-    largest = max(_PARTS, key=lambda part: seconds.get(part, 0.0))
+    largest = max(PARTS, key=lambda part: seconds.get(part, 0.0))
     what, change = PARTS[largest]
     if largest == "network" and device == "cpu":
         change = _NETWORK_ON_CPU

@@ -108,10 +108,10 @@ def sign_of_gpu(environment: Mapping[str, str], driver: Path = Path("/proc/drive
     return None
 
 
-def has_fast_bfloat16(processor: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this machine's processor has instructions for bfloat16, which Linux lists in a file."""
-    flags = processor.read_text(encoding="utf-8").split() if processor.exists() else []
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+def has_fast_bfloat16() -> bool:
+    """Whether this machine's processor has instructions for bfloat16, as far as PyTorch tells."""
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # earlier versions of PyTorch do not tell
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
 
 
 def _cause() -> str:

@@ -55,8 +55,8 @@ class Inference:
         CPU or GPU.
     size : int
         Largest number of images to compute at a time.
-    compiled : bool
-        Whether PyTorch compiles the network, for `size` images: smaller batches are filled up.
+    example : (size, 3, H, W) tensor, optional
+        If given, PyTorch compiles the network for batches like this one; smaller ones are filled up.
 
     Attributes
     ----------
@@ -72,20 +72,21 @@ class Inference:
         normalise: Callable[[Tensor], Tensor],
         device: torch.device,
         size: int,
-        compiled: bool = False,
+        example: Tensor | None = None,
     ) -> None:
         self.size = size
         self.spent: Mapping[str, float] = {"network": 1.0}
         self._model = model
-        self._compiled = compiled
-        if compiled:
-            model.compile()
+        self._compiled = example is not None
         self._normalise = normalise
         self.device = device
         self._running: deque[_Batch] = deque()
         self._staging: deque[Tensor] = deque()
         if device.type == "cuda":
             self._uploads, self._downloads = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        if example is not None:
+            model.compile()
+            self._features(example.to(device))
 
     def room(self, images: int) -> Features:
         """Memory for the features of some images, to which a GPU can copy while other work goes on."""

@@ -124,10 +124,11 @@ def extract(
         batch_size = config["extract"]["batch_size"]
         batch_size = BATCH_SIZE[device.type] if batch_size == "auto" else batch_size
         halved = {index: note["halved"] for index, note in done.items() if "halved" in note}
-        inference = Inference(model, parts.batch, device, batch_size, config["extract"]["compile"])
         write = partial(_write_chunk, writer, description, config["extract"]["precision"])
         workers = _workers(config["extract"]["workers"], threads, device)
         with _memory_is_enough(), precision_of(config["extract"]["precision"], device):
+            example = images.empty(batch_size).zero_().permute(0, 3, 1, 2) if config["extract"]["compile"] else None
+            inference = Inference(model, parts.batch, device, batch_size, example)
             clock.lap({"starting": 1})
             done |= _run(shard.stem, images, pending, inference, write, batch_size, halved, workers, made, clock)
         _put_coordinates(writer, rows, description)
