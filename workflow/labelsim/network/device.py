@@ -110,7 +110,7 @@ def sign_of_gpu(environment: Mapping[str, str], driver: Path = Path("/proc/drive
 
 def has_fast_bfloat16() -> bool:
     """Whether this machine's processor has instructions for bfloat16, as far as PyTorch tells."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # earlier versions of PyTorch do not tell
+    found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # earlier versions of PyTorch do not tell
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last one is ARM's
 
 
