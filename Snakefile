@@ -9,6 +9,7 @@ from labelsim.config import check_files, load
 from labelsim.dataset.paths import expand as expand_source
 from labelsim.storage.json_files import read_document
 from labelsim.errors import LabelsimError
+from labelsim.jobs.gpus import visible_gpus
 from labelsim.jobs.interrupt import end_if_interrupted, handle_termination, stop_jobs_on_interrupt
 from labelsim.storage.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
@@ -46,6 +47,8 @@ try:
 except LabelsimError as error:
     raise WorkflowError(str(error)) from None
 
+# On this machine without a GPU, extractions wait for none; on a cluster each asks for one.
+GPU = 1 if not workflow.local_exec or visible_gpus(os.environ) else 0
 FIGURES = figure_names(config["report"]["classes"])
 
 

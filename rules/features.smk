@@ -48,7 +48,7 @@ rule extract:
         "../environment.yml"
     threads: 4
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         identity=identity("extract", config),
         code=code("extract"),

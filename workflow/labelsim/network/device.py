@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from labelsim.errors import LabelsimError
+from labelsim.jobs.gpus import DRIVER
 from labelsim.storage.locks import lock_first_free
 
 __all__ = ["exclusive_device", "gpu_key", "has_fast_bfloat16", "sign_of_gpu"]
@@ -82,7 +83,7 @@ def gpu_key(number: int, uuid: str, environment: Mapping[str, str]) -> str:
     return entry if entry.startswith("MIG-") else f"GPU-{uuid}"
 
 
-def sign_of_gpu(environment: Mapping[str, str], driver: Path = Path("/proc/driver/nvidia/gpus")) -> str | None:
+def sign_of_gpu(environment: Mapping[str, str], driver: Path = DRIVER) -> str | None:
     """What says that there is a GPU for this job, whether PyTorch sees it or not.
 
     Parameters
