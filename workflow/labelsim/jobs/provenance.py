@@ -129,21 +129,15 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
 
 def _callable_digest(spec: str) -> str:
     """Digest of a callable's source file, without comments and docstrings."""
-    file = spec_file(spec)
-    if file is None:
-        try:
-            found = find_spec(spec.partition(":")[0])
-        except Exception:  # importing the parent package runs the user's code; the stage will raise the error
-            return "missing"
-        file = Path(found.origin) if found and found.origin else None
-    if file is None or file.suffix != ".py":
+    try:
+        file = spec_file(spec) or Path(getattr(find_spec(spec.partition(":")[0]), "origin", ""))
+        source = file.read_bytes()
+    except Exception:  # find_spec imports the parent package, which may raise anything; the stage will report it
         return "missing"
     try:
-        return digest(_code_of(_parse(file)))
-    except SyntaxError:
-        return file_digest(file)  # the stage will raise the error
-    except OSError:
-        return "missing"
+        return digest(_code_of(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return file_digest(file)  # the stage will report it
 
 
 def _modules(name: str, without: tuple[str, ...], texts: bool) -> dict[str, str]:
@@ -166,7 +160,7 @@ def _modules(name: str, without: tuple[str, ...], texts: bool) -> dict[str, str]
 @cache  # most modules belong to several stages
 def _module(file: Path, texts: bool) -> tuple[str, list[str]]:
     """A module's code, and the names that it imports."""
-    tree = _parse(file)
+    tree = ast.parse(file.read_bytes())
     imported = list(_imported_names(tree))
     return _code_of(_Computing(texts).visit(tree)), imported
 
@@ -218,10 +212,6 @@ def _module_file(name: str) -> Path | None:
     path = _PACKAGE.joinpath(*parts)
     candidates = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in candidates if file.is_file()), None)
-
-
-def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _code_of(tree: ast.Module) -> str:

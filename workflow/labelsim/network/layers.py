@@ -114,25 +114,22 @@ def note_activations(module: nn.Module, calls: Sequence[Call]) -> list[str]:
     ]
 
 
-def _select(names: Sequence[tuple[str, ...]], globs: Sequence[str], what: str) -> list[int]:
-    """Positions of the layers with a name that matches any glob."""
-    every = [name for aliases in names for name in aliases]
+def _check_globs(globs: Sequence[str], names: Sequence[str], what: str) -> None:
+    """Refuse a glob that matches no name, if there are any names."""
     for glob in globs:
-        if every and not any(fnmatchcase(name, glob) for name in every):
-            raise LabelsimError(
-                f"probe.layers: {glob!r} matches none of the {len(names)} {what} modules{near(glob, every)}"
-            )
-    return [
-        position
-        for position, aliases in enumerate(names)
-        if any(fnmatchcase(name, glob) for glob in globs for name in aliases)
-    ]
+        if names and not any(fnmatchcase(name, glob) for name in names):
+            raise LabelsimError(f"probe.layers: {glob!r} matches no {what} module{near(glob, names)}")
+
+
+def _matches(globs: Sequence[str], *names: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs for name in names)
 
 
 def _find_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str], head: str) -> tuple[list[Site], Skipped]:
     """Find the selected convolutions, and those that cannot be read."""
     names = [name for name, submodule in module.named_modules() if isinstance(submodule, nn.Conv2d)]
-    chosen = {names[position] for position in _select([(name,) for name in names], globs, "convolution")}
+    _check_globs(globs, names, "convolution")
+    chosen = {name for name in names if _matches(globs, name)}
     calls = {call.name: call for call in reversed(traced.calls) if call.name in chosen}  # the first of each
     counts = Counter(call.name for call in traced.calls)
     sites: list[Site] = []
@@ -165,15 +162,12 @@ def _find_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str], h
 def _hidden_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str]) -> Skipped:
     """Convolutions outside modules of type Conv2d."""
     counts = Counter(operation.module for operation in traced.operations if operation.kind == "convolution")
-    kinds = {name: type(module.get_submodule(name)) for name in counts}
-    return [
-        (
-            name or kind.__name__,
-            f"it is a {kind.__name__}, not a Conv2d: {count} convolution{'s' * (count > 1)} in its code",
-        )
-        for name, count in counts.items()
-        if not issubclass(kind := kinds[name], nn.Conv2d) and any(fnmatchcase(name, glob) for glob in globs)
-    ]
+    skipped = []
+    for name, count in counts.items():
+        kind = type(module.get_submodule(name))
+        if not issubclass(kind, nn.Conv2d) and _matches(globs, name):
+            skipped.append((name or kind.__name__, f"it is a {kind.__name__}, not a Conv2d ({count} convolutions)"))
+    return skipped
 
 
 def _patch(convolution: nn.Module) -> str | None:
@@ -219,21 +213,18 @@ def _find_activations(
     module: nn.Module, calls: Sequence[Call], globs: Sequence[str], head: str
 ) -> tuple[list[Site], Skipped]:
     """Find the selected calls of activation modules, and those that cannot be read."""
-    modules = {name: submodule for name, submodule in module.named_modules() if _is_activation(submodule)}
+    modules = [name for name, submodule in module.named_modules() if _is_activation(submodule)]
     counts = Counter(call.name for call in calls)
     found = [call for call in calls if call.name in modules]
     heads = {call.wrote for call in calls if call.name == head}
-    unused = [name for name in modules if not counts[name]]
-    full = [f"{call.name}#{call.index + 1}" if counts[call.name] > 1 else call.name for call in found]
-    aliases = [(name, call.name) for name, call in zip(full, found, strict=True)] + [(name,) for name in unused]
+    names = [f"{call.name}#{call.index + 1}" if counts[call.name] > 1 else call.name for call in found]
+    _check_globs(globs, list(dict.fromkeys([*names, *modules])), "activation")
     sites: list[Site] = []
     skipped: Skipped = []
-    for position in _select(aliases, globs, "activation"):
-        name = aliases[position][0]
-        call = found[position] if position < len(found) else None
-        if call is None:
-            skipped.append((name, _NOT_RUN))
-        elif not _is_map(call.output_shape):
+    for name, call in zip(names, found, strict=True):
+        if not _matches(globs, name, call.name):
+            continue
+        if not _is_map(call.output_shape):
             skipped.append((name, f"its output is {call.output_shape}, not (1, channels, height, width)"))
         elif call.wrote is None:
             skipped.append((name, _CONSTANT))
@@ -243,4 +234,5 @@ def _find_activations(
             skipped.append((name, "it is applied to the classification layer's output"))
         else:
             sites.append(Site(Layer(name, call.output_shape[1]), call.name, call.index))
+    skipped += [(name, _NOT_RUN) for name in modules if not counts[name] and _matches(globs, name)]
     return sites, skipped

@@ -178,8 +178,7 @@ def _put(writer: Writer, first: int, moments: Mapping[str, Moments]) -> None:
 def _by_fold(moments: Moments) -> Moments:
     """Reshape moments of groups, numbered by fold and class, to (fold, class)."""
     shape = (FOLDS, len(moments.count) // FOLDS)
-    width = moments.mean.shape[1]  # 0 where no layer is probed
-    return Moments(moments.count.reshape(shape), moments.mean.reshape(*shape, width), moments.m2.reshape(*shape, width))
+    return Moments(*(part.reshape(*shape, *part.shape[1:]) for part in moments))
 
 
 def _expected(present: Sequence[str], classes: str, network: Path, class_ids: Path | None) -> NDArray[np.int64]:
