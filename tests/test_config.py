@@ -201,33 +201,30 @@ def test_a_wrong_entry_is_named_with_its_place(key, value, start):
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        ("modle", "did you mean 'model'?"),
-        ("dataset.images_per_clas", "did you mean 'images_per_class'?"),
-        ("model.weight", "did you mean 'weights'?"),
-        ("probe.layer", "did you mean 'layers'?"),
-        ("extract.batchsize", "did you mean 'batch_size'?"),
-        ("store.type", "did you mean 'dtype'?"),
-        ("similarity.method", "did you mean 'methods'?"),
-        ("neighbors.n", "known here: k"),
-        ("report.class", "did you mean 'classes'?"),
-        ("threads", "known here: run, dataset, model, probe, extract, store, similarity, neighbors, report"),
+        ("modle", "model"),
+        ("dataset.images_per_clas", "images_per_class"),
+        ("model.weight", "weights"),
+        ("probe.layer", "layers"),
+        ("extract.batchsize", "batch_size"),
+        ("store.type", "dtype"),
+        ("similarity.method", "methods"),
+        ("neighbors.n", "k"),
+        ("report.class", "classes"),
+        ("threads", "run, dataset, model, probe, extract, store, similarity, neighbors, report"),
     ],
 )
 def test_an_unknown_key_is_named_with_a_known_one(key, hint):
-    assert problems(given(key, 1)) == [f"{key}: unknown key; {hint}"]
+    (problem,) = problems(given(key, 1))
+    assert re.fullmatch(rf"{key}: .*\b{hint}\b.*", problem)
 
 
 def test_an_unknown_key_that_is_no_text_is_named():
-    assert [problem.split(";")[0] for problem in problems({**GIVEN, 1: 2, "x": 3})] == [
-        "1: unknown key",
-        "x: unknown key",
-    ]
+    assert [problem.split(":")[0] for problem in problems({**GIVEN, 1: 2, "x": 3})] == ["1", "x"]
 
 
 def test_what_is_missing_is_named():
-    needed = [f"{key}: missing, and there is no default" for key in ("run", "dataset")]
-    assert problems({}) == needed
-    assert problems({"run": "a", "dataset": {}}) == ["dataset.source: missing, and there is no default"]
+    assert [problem.split(":")[0] for problem in problems({})] == ["run", "dataset"]
+    assert [problem.split(":")[0] for problem in problems({"run": "a", "dataset": {}})] == ["dataset.source"]
 
 
 def test_all_problems_are_listed():
@@ -333,34 +330,39 @@ def test_a_missing_file_is_named_with_one_like_it(files, key, value):
     file = value.split(":")[0]
     (files / file).rename(files / f"my_{file}")
     (problem,) = missing(key, value)
-    assert problem == f"{key}: there is no file {file!r} (in {files} there is {'my_' + file!r})"
+    assert problem.startswith(f"{key}: {file!r} ")
+    assert f" {files};" in problem
+    assert f"my_{file}" in problem
     assert missing(key, value, made=(file,)) == []
 
 
 def test_a_missing_weights_file_that_sounds_like_an_entry_is_named(files):
     (problem,) = missing("model.weights", "ResNet34_Weights.pth")
-    assert problem.startswith("model.weights: there is no file 'ResNet34_Weights.pth'")
+    assert problem.startswith("model.weights: 'ResNet34_Weights.pth' ")
+
+
+def test_a_folder_in_place_of_a_file_is_named(files):
+    (problem,) = missing("model.weights", "./images")
+    assert problem.startswith("model.weights: 'images' ")
 
 
 def test_a_file_in_a_missing_folder_is_named_with_what_is_there(files):
     (problem,) = missing("model.weights", "checkpoints/2024/a.pth")
-    assert problem == (
-        f"model.weights: there is no file 'checkpoints/2024/a.pth' ({files} is there, 'checkpoints' in it is not)"
-    )
+    assert problem.startswith("model.weights: 'checkpoints/2024/a.pth' ")
+    assert f"'checkpoints' in {files};" in problem
+    assert "weights.pth" in problem
 
 
 def test_a_missing_source_is_named_with_one_like_it(files):
     (problem,) = missing("dataset.source", str(files / "image" / "train"))
-    assert problem.startswith(
-        f"dataset.source: '{files}/image/train' does not exist; expected a folder, or files, of images"
-    )
-    assert problem.endswith(f" (in {files} there is 'images')")
+    assert problem.startswith(f"dataset.source: '{files}/image/train' ")
+    assert "images" in problem
     assert missing("dataset.source", "results/digits", made=("results/digits",)) == []
 
 
 def test_a_source_that_is_a_file_of_no_known_kind_is_named(files):
     (problem,) = missing("dataset.source", "names.csv")
-    assert problem == "dataset.source: 'names.csv' is neither a folder nor a .tar or .parquet file"
+    assert problem.startswith("dataset.source: 'names.csv' ")
 
 
 def test_every_shard_of_a_pattern_must_be_there(files):
@@ -389,25 +391,24 @@ def test_a_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("contents", "expected"),
     [
-        (b"run: [1, 2\n", "is not valid YAML"),
-        (b"run: a\xff\xfe", "is not valid YAML"),
-        (b"\x00\x01", "is not valid YAML"),
-        (b"- run\n- dataset\n", "expected keys and values"),
-        (b"", "expected keys and values"),
-        (b"just text", "expected keys and values"),
+        (b"run: [1, 2\n", "YAML"),
+        (b"run: a\xff\xfe", "YAML"),
+        (b"\x00\x01", "YAML"),
+        (b"- run\n- dataset\n", "keys and values"),
+        (b"", "keys and values"),
+        (b"just text", "keys and values"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path, contents, expected):
     path = tmp_path / "c.yaml"
     path.write_bytes(contents)
-    with pytest.raises(LabelsimError, match=expected) as caught:
+    with pytest.raises(LabelsimError, match=f"^{re.escape(str(path))}.*{expected}"):
         read(path)
-    assert str(path) in str(caught.value)
 
 
 def test_a_config_file_that_cannot_be_read_is_named(tmp_path):
     for path, reason in ((tmp_path / "c.yaml", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(LabelsimError, match=f"{re.escape(str(path))} cannot be read: {reason}"):
+        with pytest.raises(LabelsimError, match=f"{re.escape(str(path))}.*{reason}"):
             read(path)
 
 

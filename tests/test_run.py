@@ -147,13 +147,11 @@ def test_a_similarity_matrix_is_selected_by_the_name_of_its_group(run):
 def test_a_missing_or_damaged_table_is_named(run, name):
     path = Path(getattr(run.paths, name))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(LabelsimError, match="is damaged") as caught:
+    with pytest.raises(LabelsimError, match=f"{path} is damaged"):
         getattr(run, name)()
-    assert str(path) in str(caught.value)
     path.unlink()
-    with pytest.raises(LabelsimError, match="does not exist") as caught:
+    with pytest.raises(LabelsimError, match=str(path)):
         getattr(run, name)()
-    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["index", "network", "summary"])
@@ -161,29 +159,25 @@ def test_a_missing_or_damaged_json_file_is_named(run, name):
     read = {"index": run.shards, "network": run.network, "summary": run.summary}[name]
     path = Path(getattr(run.paths, name))
     path.write_text(path.read_text()[:-9])
-    with pytest.raises(LabelsimError, match="is damaged") as caught:
+    with pytest.raises(LabelsimError, match=f"{path} is damaged"):
         read()
-    assert str(path) in str(caught.value)
     path.unlink()
-    with pytest.raises(LabelsimError, match="does not exist") as caught:
+    with pytest.raises(LabelsimError, match=str(path)):
         read()
-    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["moments", "welch", "similarity"])
 def test_an_unfinished_store_is_named(run, name):
     Path(committed(getattr(run.paths, name))).unlink()
-    with pytest.raises(LabelsimError, match="is unfinished") as caught:
+    with pytest.raises(LabelsimError, match=f"{getattr(run.paths, name)} is unfinished"):
         getattr(run, name)()
-    assert getattr(run.paths, name) in str(caught.value)
 
 
 def test_what_is_not_the_folder_of_a_run_is_named(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "no", tmp_path / "file"):
-        with pytest.raises(LabelsimError, match="is not the folder of a run; expected one such as") as caught:
+        with pytest.raises(LabelsimError, match=str(path)):
             labelsim.open_run(path)
-        assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import re
 import socket
 import sys
 import urllib.request
@@ -102,17 +103,17 @@ class TestName:
         check_name(name)
 
     @pytest.mark.parametrize(
-        ("name", "message"),
+        ("name", "similar"),
         [
-            ("resnet35", "no known network; did you mean .*resnet34"),
-            ("ResNet34", "did you mean .*resnet34"),
-            ("xyzzy", "no known network. Give a torchvision"),
-            ("deeplabv3_resnet50", "is no classification network"),
-            ("quantized_resnet18", "is a quantised network.* give resnet18, the network that it was made from"),
+            ("resnet35", "resnet34"),
+            ("ResNet34", "resnet34"),
+            ("xyzzy", "alexnet"),
+            ("deeplabv3_resnet50", "resnet50"),
+            ("quantized_resnet18", "resnet18"),
         ],
     )
-    def test_unknown(self, name, message):
-        with pytest.raises(LabelsimError, match=message):
+    def test_unknown(self, name, similar):
+        with pytest.raises(LabelsimError, match=rf"^model\.name '{name}' .*\b{similar}\b"):
             build(name, None)
 
 
@@ -170,8 +171,7 @@ class TestEntry:
         torch.testing.assert_close(network.transform(image), expected)  # ImageNet's means and deviations
 
     def test_weights_without_a_classification_layer(self):
-        message = r"VGG16_Weights.IMAGENET1K_FEATURES holds no weights of the classification layer. Give another entry"
-        with pytest.raises(LabelsimError, match=message):
+        with pytest.raises(LabelsimError, match=r"^model\.weights 'IMAGENET1K_FEATURES'.*IMAGENET1K_V1"):
             build("vgg16", "IMAGENET1K_FEATURES")
 
     def test_transform_of_ones_own(self, small, cache, net_file):
@@ -185,20 +185,19 @@ class TestEntry:
         with pytest.raises(LabelsimError, match="URLError") as caught:
             build(SMALL, "DEFAULT")
         assert url in str(caught.value)
-        assert f"put it at {cache / 'shufflenetv2_x0.5-f707e7126e.pth'}" in str(caught.value)
+        assert str(cache / "shufflenetv2_x0.5-f707e7126e.pth") in str(caught.value)
 
     def test_neither_entry_nor_file(self, tmp_path):
-        with pytest.raises(LabelsimError) as caught:
+        with pytest.raises(LabelsimError, match=r"^model\.weights 'IMAGENET1K_V9'.*IMAGENET1K_V1, DEFAULT") as caught:
             build(SMALL, "IMAGENET1K_V9", base=tmp_path)
-        assert "neither published weights of shufflenet_v2_x0_5 (IMAGENET1K_V1, DEFAULT)" in str(caught.value)
-        assert f"nor a file: it is no existing file ({tmp_path / 'IMAGENET1K_V9'})" in str(caught.value)
+        assert str(tmp_path / "IMAGENET1K_V9") in str(caught.value)
 
     def test_folder(self, tmp_path):
-        with pytest.raises(LabelsimError, match="is a folder"):
+        with pytest.raises(LabelsimError, match=rf"^model\.weights '{tmp_path}'"):
             build(SMALL, str(tmp_path))
 
     def test_entry_for_a_callable(self, net_file):
-        with pytest.raises(LabelsimError, match="entries belong to torchvision's own networks"):
+        with pytest.raises(LabelsimError, match=r"^model\.weights 'DEFAULT'.*net\.py:network"):
             build("net.py:network", "DEFAULT", "net.py:transform", net_file)
 
 
@@ -302,12 +301,14 @@ class TestFile:
         state |= {f"extra{number}": torch.zeros(1) for number in range(7)}
         state["conv1.0.weight"] = torch.zeros(24, 1, 3, 3)
         torch.save(state, tmp_path / "other.pth")
-        with pytest.raises(LabelsimError, match=r"other\.pth does not fit ShuffleNetV2") as caught:
+        with pytest.raises(LabelsimError, match=r"other\.pth .*ShuffleNetV2") as caught:
             build(SMALL, "other.pth", base=tmp_path)
-        message = str(caught.value)
-        assert "1 of another shape: conv1.0.weight (24, 1, 3, 3) instead of (24, 3, 3, 3)" in message
-        assert "1 missing: fc.bias" in message
-        assert "7 unexpected: extra0, extra1, extra2, extra3, extra4, ..." in message
+        for fault in (
+            r"conv1\.0\.weight \(24, 1, 3, 3\).*\(24, 3, 3, 3\)",
+            r"1 missing: fc\.bias\b",
+            "7 unexpected: extra0",
+        ):
+            assert re.search(fault, str(caught.value))
 
     @pytest.mark.parametrize(
         ("lost", "added", "message"),
@@ -316,19 +317,19 @@ class TestFile:
     def test_one_key_too_few_or_too_many(self, small, tmp_path, lost, added, message):
         state = {name: tensor for name, tensor in small.state_dict().items() if name != lost}
         torch.save(state | {name: torch.zeros(1) for name in added}, tmp_path / "near.pth")
-        with pytest.raises(LabelsimError, match=rf"does not fit ShuffleNetV2: {message}\.$"):
+        with pytest.raises(LabelsimError, match=rf"near\.pth .*: {message}\.$"):
             build(SMALL, "near.pth", base=tmp_path)
 
     def test_of_another_width(self, tmp_path):
         torch.save(torchvision.models.shufflenet_v2_x1_0().state_dict(), tmp_path / "wide.pth")
-        with pytest.raises(LabelsimError, match="of another shape"):
+        with pytest.raises(LabelsimError, match=r"wide\.pth .*of another shape"):
             build(SMALL, "wide.pth", base=tmp_path)
 
     @pytest.mark.parametrize("content", [b"", b"hello world, no weights here " * 40, b"\x80"])
     @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
     def test_damaged(self, tmp_path, content, suffix):
         (tmp_path / f"bad{suffix}").write_bytes(content)
-        with pytest.raises(LabelsimError, match=rf"bad{suffix} is damaged or no weights file"):
+        with pytest.raises(LabelsimError, match=rf"^model\.weights .*bad{suffix} "):
             build(SMALL, f"bad{suffix}", base=tmp_path)
 
     @pytest.mark.parametrize("dtype", [torch.int32, torch.complex64, torch.float8_e4m3fn])
@@ -336,14 +337,14 @@ class TestFile:
     def test_other_numbers_than_real_ones(self, small, tmp_path, dtype):
         state = small.state_dict()
         torch.save(state | {"fc.weight": state["fc.weight"].to(dtype)}, tmp_path / "cast.pth")
-        with pytest.raises(LabelsimError, match=r"cast\.pth does not fit .*fc\.weight"):
+        with pytest.raises(LabelsimError, match=r"cast\.pth .*fc\.weight"):
             build(SMALL, "cast.pth", base=tmp_path)
 
     @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
     def test_pointer_of_git_lfs(self, tmp_path, suffix):
         pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 87319819\n"
         (tmp_path / f"net{suffix}").write_text(pointer)
-        with pytest.raises(LabelsimError, match="git lfs pull"):
+        with pytest.raises(LabelsimError, match=rf"net{suffix} .*git lfs pull"):
             build(SMALL, f"net{suffix}", base=tmp_path)
 
     @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -358,13 +359,13 @@ class TestFile:
         torch.save(small.state_dict(), tmp_path / "cut.pth")
         whole = (tmp_path / "cut.pth").read_bytes()
         (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(LabelsimError, match="is damaged"):
+        with pytest.raises(LabelsimError, match=r"^model\.weights .*cut\.pth"):
             build(SMALL, "cut.pth", base=tmp_path)
 
     @pytest.mark.parametrize("content", [{}, [torch.zeros(1)], {"a": 1}, {"state_dict": {"a": "text"}}])
     def test_without_a_state_dict(self, tmp_path, content):
         torch.save(content, tmp_path / "list.pt")
-        with pytest.raises(LabelsimError, match="holds no state dict"):
+        with pytest.raises(LabelsimError, match=r"^model\.weights .*list\.pt.*state_dict"):
             build(SMALL, "list.pt", base=tmp_path)
 
     @pytest.mark.parametrize("save", [torch.save, lambda content, file: file.write_bytes(pickle.dumps(content, 2))])
@@ -376,7 +377,7 @@ class TestFile:
                 return Path.touch, (canary,)
 
         save({"conv1.0.weight": Evil()}, tmp_path / "evil.pth")
-        with pytest.raises(LabelsimError, match=r"holds a Python object \(\S+\), which could run code"):
+        with pytest.raises(LabelsimError, match=r"^model\.weights .*evil\.pth .*\(\S+\)"):
             build(SMALL, "evil.pth", base=tmp_path)
         assert not canary.exists()
         pickle.loads(pickle.dumps(Evil()))
@@ -408,11 +409,9 @@ class TestCallable:
         assert digest(1) == digest(2)
 
     @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-    @pytest.mark.parametrize(
-        ("name", "message"), [("scripted", "TorchScript"), ("lazy", "lazy layers"), ("meta", "device meta")]
-    )
-    def test_modules_that_cannot_be_probed(self, net_file, name, message):
-        with pytest.raises(LabelsimError, match=rf"net\.py:{name}.*{message}"):
+    @pytest.mark.parametrize(("name", "kind"), [("scripted", "TorchScript"), ("lazy", "lazy"), ("meta", "meta")])
+    def test_modules_that_cannot_be_probed(self, net_file, name, kind):
+        with pytest.raises(LabelsimError, match=rf"^model\.name 'net\.py:{name}' .*{kind}"):
             build(f"net.py:{name}", None, "net.py:transform", net_file)
 
     def test_weights_from_a_file(self, net_file):
@@ -422,7 +421,7 @@ class TestCallable:
         assert torch.equal(network.module.fc.weight, state["fc.weight"])
         state["fc.weight"] = torch.zeros(5, 4)
         torch.save(state, net_file / "five.pth")
-        with pytest.raises(LabelsimError, match=r"fc.weight \(5, 4\) instead of \(2, 4\)"):
+        with pytest.raises(LabelsimError, match=r"five\.pth .*fc\.weight \(5, 4\).*\(2, 4\)"):
             build("net.py:network", "five.pth", "net.py:transform", net_file)
 
     def test_a_changed_file_is_read_again(self, net_file):
@@ -451,38 +450,38 @@ class TestCallable:
             assert_same_weights(network.module, state)
 
     @pytest.mark.parametrize(
-        ("spec", "message"),
+        ("spec", "named"),
         [
-            ("gone.py:network", "there is no file .*gone.py"),
-            ("labelsim_gone.net:network", "there is no module 'labelsim_gone'"),
-            ("torchvision.gone:network", "there is no module 'torchvision.gone'"),
-            ("net.py:netwrk", "there is no 'netwrk' in net.py; did you mean network"),
-            ("net.py:constant", "cannot be called: it is of type int"),
-            ("net.py:", "names no callable"),
-            ("broken.py:network", "broken.py:network' could not be imported: SyntaxError"),
-            ("needy.py:network", "could not be imported: ModuleNotFoundError: No module named 'labelsim_x'"),
+            ("gone.py:network", "FileNotFoundError: .*gone.py"),
+            ("labelsim_gone.net:network", "ModuleNotFoundError: .*'labelsim_gone'"),
+            ("torchvision.gone:network", "ModuleNotFoundError: .*'torchvision.gone'"),
+            ("net.py:netwrk", "'netwrk' .*net.py.* network"),
+            ("net.py:constant", "int"),
+            ("net.py:", "file.py:callable"),
+            ("broken.py:network", "SyntaxError"),
+            ("needy.py:network", "ModuleNotFoundError: .*'labelsim_x'"),
         ],
     )
-    def test_that_cannot_be_loaded(self, net_file, spec, message):
+    def test_that_cannot_be_loaded(self, net_file, spec, named):
         (net_file / "broken.py").write_text("def network(:")
         (net_file / "needy.py").write_text("import labelsim_x")
-        with pytest.raises(LabelsimError, match=message):
+        with pytest.raises(LabelsimError, match=f"^'{spec}'.*{named}"):
             load_callable(spec, net_file)
 
     @pytest.mark.parametrize(
-        ("name", "transform", "message"),
+        ("name", "transform", "named"),
         [
-            ("net.py:network", "auto", "model.transform is auto, but 'net.py:network' does not say"),
-            ("net.py:text", "net.py:transform", "returned a str, not a torch.nn.Module"),
-            ("net.py:needs", "net.py:transform", "failed when it was called without arguments: TypeError"),
-            ("net.py:network", "net.py:text", "must return the transform, a callable.* returned a str"),
-            ("net.py:network", "net.py:arrays", "makes a ndarray of an RGB image; a float tensor"),
-            ("net.py:network", "net.py:integers", r"makes a Tensor torch.uint8 \(3, 256, 320\)"),
-            ("net.py:network", "net.py:tensors_only", "failed on a PIL image: TypeError"),
+            ("net.py:network", "auto", r"model\.transform .*'net\.py:network'"),
+            ("net.py:text", "net.py:transform", r"model\.name 'net\.py:text' .*\bstr\b"),
+            ("net.py:needs", "net.py:transform", r"'net\.py:needs' .*TypeError"),
+            ("net.py:network", "net.py:text", r"model\.transform 'net\.py:text' .*\bstr\b"),
+            ("net.py:network", "net.py:arrays", r"model\.transform 'net\.py:arrays' .*ndarray"),
+            ("net.py:network", "net.py:integers", r"model\.transform .* torch\.uint8 \(3, 256, 320\)"),
+            ("net.py:network", "net.py:tensors_only", r"model\.transform 'net\.py:tensors_only' .*TypeError"),
         ],
     )
-    def test_that_returns_something_else(self, net_file, name, transform, message):
-        with pytest.raises(LabelsimError, match=message):
+    def test_that_returns_something_else(self, net_file, name, transform, named):
+        with pytest.raises(LabelsimError, match=named):
             build(name, None, transform, net_file)
 
 

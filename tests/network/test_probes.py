@@ -152,15 +152,11 @@ class TestLayers:
         ]
 
     @pytest.mark.parametrize(
-        ("globs", "message"),
-        [
-            (["layer1.*", "Layer2.*"], "'Layer2.\\*' matches none of the 20 convolution modules"),
-            (["layer1.0.conv3"], "layer1.0.conv2"),
-            ([], "probe.layers is empty"),
-        ],
+        ("globs", "named"),
+        [(["layer1.*", "Layer2.*"], r"'Layer2\.\*'"), (["layer1.0.conv3"], r"layer1\.0\.conv2"), ([], "")],
     )
-    def test_globs_without_a_match(self, globs, message):
-        with pytest.raises(LabelsimError, match=message):
+    def test_globs_without_a_match(self, globs, named):
+        with pytest.raises(LabelsimError, match=rf"^probe\.layers.*{named}"):
             Probes(torchvision.models.resnet18(), torch.zeros(1, 3, 64, 64), layers=globs)
 
 
@@ -232,7 +228,7 @@ class TestForwardPass:
             def maps(self, x):
                 return self.c(self.b(self.b(self.a(x))))
 
-        with pytest.raises(LabelsimError, match="convolution 'b' is called more than once"):
+        with pytest.raises(LabelsimError, match=r"^probe\.layers: .*'b'"):
             Probes(Twice(), images[:1], layers=["[bc]"])
         probes = Probes(Twice(), images[:1], layers=["[ac]"])
         assert [layer.name for layer in probes.layers] == ["a", "c"]
@@ -247,9 +243,9 @@ class TestForwardPass:
 
         probes, features = probe(Unused(), images)
         assert [layer.name for layer in probes.layers] == ["a", "c"]
-        assert probes.skipped == [("b", "the forward pass does not run it")]
+        assert [name for name, _ in probes.skipped] == ["b"]
         assert features.gap.shape == (4, 9)
-        with pytest.raises(LabelsimError, match=r"leave nothing to read.*b: the forward pass does not run it"):
+        with pytest.raises(LabelsimError, match=r"probe\.layers .*\(b: "):
             Probes(Unused(), images[:1], layers=["b"])
 
     def test_convolution_without_one_map_an_image(self, images):
@@ -297,7 +293,8 @@ class TestForwardPass:
         probes, _ = probe(Functional(), images)
         assert [layer.name for layer in probes.layers] == ["a", "c"]
         assert [name for name, _ in probes.skipped] == ["Functional", "b", "up"]
-        assert all("no Conv2d" in reason for _, reason in probes.skipped)
+        kinds = ["Functional", "Dynamic", "ConvTranspose2d"]
+        assert all(kind in reason for kind, (_, reason) in zip(kinds, probes.skipped, strict=True))
         assert Probes(Functional(), images[:1], layers=["[ac]"]).skipped == []
 
     @pytest.mark.parametrize("at", ["convolution", "activation"])
@@ -417,20 +414,21 @@ class TestNoLayers:
         images = torch.rand(3, 3, 2, 2)
         probes, features = probe(module, images)
         assert probes.layers == []
-        assert "the network has no convolution module" in probes.missing
+        assert "convolution" in probes.missing
         assert features.gap.shape == (3, 0)
         assert features.gap.dtype == torch.float32
         assert torch.equal(features.hidden, images.flatten(1))
-        with pytest.raises(LabelsimError, match="no convolution module"):
+        with pytest.raises(LabelsimError, match=r"probe\.layers"):
             Probes(module, images[:1], layers=["conv*"])
 
     @pytest.mark.parametrize("patch", [4, 7])
     def test_patches_are_no_layer(self, patch):
         module, images = Transformer(patch).eval(), torch.rand(2, 3, 16, 16)
         probes, features = probe(module, images)
-        reason = "it only cuts the image into patches, one every 4 x 4 pixels; no other convolution runs"
-        assert probes.skipped == [("patches", reason)]
-        assert f"leave nothing to read (patches: {reason})" in probes.missing
+        ((name, reason),) = probes.skipped
+        assert name == "patches"
+        assert "4 x 4 pixels" in reason
+        assert f"(patches: {reason})" in probes.missing
         assert (features.gap.shape, features.hidden.shape, features.logits.shape) == ((2, 0), (2, 8), (2, 6))
         with torch.no_grad():
             torch.testing.assert_close(features.logits, module(images), rtol=0, atol=0)
@@ -478,11 +476,8 @@ class TestNotes:
             def maps(self, x):
                 return self.gate(self.c(self.relu(self.b(self.relu(self.a(x))))))
 
-        (*notes,) = Probes(Other(), images[:1]).notes
-        message = (
-            "no ReLU module runs in this network (its activations: SiLU, Sigmoid); A(X) is the mean of ReLU(output)"
-        )
-        assert [note.startswith(message) for note in notes] == [True] * noted
+        notes = Probes(Other(), images[:1]).notes
+        assert ["SiLU, Sigmoid" in note for note in notes] == [True] * noted
         assert Probes(Other(), images[:1], at="activation").notes == []  # nothing is rectified there
 
     def test_activations_that_are_no_modules_are_not_judged(self, images):
@@ -495,7 +490,7 @@ class TestBatchNorm:
             def maps(self, x):
                 return self.c(self.norm(self.relu(self.b(self.a(x)))))
 
-        with pytest.raises(LabelsimError, match=r"leave nothing to read.*b: no batch norm takes its output"):
+        with pytest.raises(LabelsimError, match=r"probe\.layers .*\bb: no batch norm"):
             Probes(Between(), images[:1], at="batch_norm", layers=["[abc]"])
 
     def test_one_batch_norm_after_two_convolutions(self, images):
@@ -508,7 +503,7 @@ class TestBatchNorm:
         _, outputs = plain_outputs(module, images, nn.BatchNorm2d)
         probes, features = probe(module, images, at="batch_norm")
         assert probes.layers == [Layer("a", 4), Layer("b", 4)]
-        assert probes.skipped == [("c", "no batch norm takes its output")]
+        assert [name for name, _ in probes.skipped] == ["c"]
         np.testing.assert_allclose(features.gap.numpy(), pool(outputs), RTOL, ATOL)
 
     @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU, nn.ReLU6])
@@ -535,8 +530,8 @@ class TestBatchNorm:
         module = Timm().eval()
         nn.init.normal_(module.norm.running_mean)
         if dropout is None and activation is not nn.ReLU:
-            reason = f"a: its batch norm norm applies {activation.__name__} before it can be read"
-            assert reason in Probes(module, images[:1], at="batch_norm").missing
+            reasons = dict(Probes(module, images[:1], at="batch_norm").skipped)
+            assert activation.__name__ in reasons["a"]
             return
         with torch.no_grad():
             norm = nn.BatchNorm2d.forward(module.norm, module.a(images))
@@ -559,7 +554,7 @@ class TestActivation:
         _, outputs = plain_outputs(module, images, nn.LeakyReLU)
         probes, features = probe(module, images, at="activation")
         assert probes.layers == [Layer("leaky", 4)]
-        assert probes.skipped == [("relu", "the forward pass does not run it")]
+        assert [name for name, _ in probes.skipped] == ["relu"]
         assert outputs[0].min() < 0
         # Both signs: rounding errors are relative to values around 1, not to their mean.
         np.testing.assert_allclose(features.gap.numpy(), pool(outputs, rectify=False), RTOL, 1e-6)
@@ -608,9 +603,9 @@ class TestActivation:
                 super().__init__()
                 self.relu = None
 
-        with pytest.raises(LabelsimError, match="no activation module"):
+        with pytest.raises(LabelsimError, match=r"probe\.layers"):
             Probes(Bare(), images[:1], at="activation", layers=["relu"])
-        assert "the network has no activation module" in Probes(Bare(), images[:1], at="activation").missing
+        assert "activation" in Probes(Bare(), images[:1], at="activation").missing
 
 
 class TestHead:
@@ -778,12 +773,9 @@ class TestHead:
         assert (named.head, named.hidden_units) == ("early", 4)
         assert features.hidden.shape == (4, 4)
 
-    @pytest.mark.parametrize(
-        ("head", "message"),
-        [("haed", "no module 'haed'.*Near: head"), ("norm", "does not run 'norm'.*Last ran a .Conv2d.")],
-    )
-    def test_head_that_does_not_run(self, images, head, message):
-        with pytest.raises(LabelsimError, match=message):
+    @pytest.mark.parametrize(("head", "named"), [("haed", "head"), ("norm", r"a \(Conv2d\)")])
+    def test_head_that_does_not_run(self, images, head, named):
+        with pytest.raises(LabelsimError, match=rf"^probe\.head: .*'{head}'.*{named}"):
             Probes(Tiny(), images[:1], head=head)
 
     def test_hidden_state_that_is_no_row(self, images):
@@ -791,7 +783,7 @@ class TestHead:
             def forward(self, x):
                 return self.head(self.maps(x).flatten(2).mT).mean(1)
 
-        with pytest.raises(LabelsimError, match=r"head 'head' has shape \(1, 35, 5\)"):
+        with pytest.raises(LabelsimError, match=r"'head' .*\(1, 35, 5\)"):
             Probes(Tokens(), images[:1])
 
     @pytest.mark.parametrize(

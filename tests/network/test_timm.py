@@ -73,18 +73,18 @@ class TestName:
         check_name(f"timm:{name}")
 
     @pytest.mark.parametrize(
-        ("name", "message"),
+        ("name", "similar"),
         [
-            ("resnet35", r"'timm:resnet35' is no network of timm [\d.]+; did you mean .*resnet34"),
-            ("ResNet34", "did you mean resnet34"),
-            ("tf_efficientnet_b0_ns", "it is called tf_efficientnet_b0.ns_jft_in1k now"),
-            ("resnet18.a9_in1k", "has no 'a9_in1k' of resnet18; did you mean .*a1_in1k.* It has a1_in1k, a2_in1k"),
-            ("timm/resnet18.a1_in1k", "is no network of timm"),
-            ("", "is no network of timm"),
+            ("resnet35", "resnet34"),
+            ("ResNet34", "resnet34"),
+            ("tf_efficientnet_b0_ns", "tf_efficientnet_b0.ns_jft_in1k"),
+            ("resnet18.a9_in1k", "a1_in1k, a2_in1k"),
+            ("timm/resnet18.a1_in1k", "timm:NAME"),
+            ("", "timm:NAME"),
         ],
     )
-    def test_unknown(self, name, message):
-        with pytest.raises(LabelsimError, match=message):
+    def test_unknown(self, name, similar):
+        with pytest.raises(LabelsimError, match=rf"^model\.name 'timm:{name}'.*\b{similar}\b"):
             check_name(f"timm:{name}")
 
     def test_timm_is_imported_for_its_own_networks_only(self):
@@ -98,7 +98,7 @@ class TestName:
         monkeypatch.setitem(sys.modules, "timm", None)  # as Python has it for what cannot be imported
         monkeypatch.delitem(sys.modules, "labelsim.network.timm_models", raising=False)
         monkeypatch.delattr(labelsim.network, "timm_models", raising=False)
-        with pytest.raises(LabelsimError, match=r"need the package timm .*pip install timm"):
+        with pytest.raises(LabelsimError, match=r"^model\.name.*pip install timm"):
             build("timm:resnet18", None)
         check_name("resnet18")
 
@@ -146,7 +146,7 @@ class TestFile:
 
     def test_that_does_not_fit(self, tmp_path):
         torch.save(network("resnet10t").state_dict(), tmp_path / "other.pth")
-        with pytest.raises(LabelsimError, match=r"other\.pth does not fit ConvNeXt: .* missing: stem\.0\.weight"):
+        with pytest.raises(LabelsimError, match=r"other\.pth .*ConvNeXt.* missing: stem\.0\.weight"):
             build("timm:test_convnext", "other.pth", base=tmp_path)
 
 
@@ -174,13 +174,11 @@ class TestPublished:
         assert found.labels is None  # a thousand outputs need not be ImageNet's
 
     def test_that_cannot_be_downloaded(self, cache):
-        with pytest.raises(LabelsimError, match=r"weights of 'timm:test_vit' could not be loaded \(\w+: ") as caught:
+        with pytest.raises(LabelsimError, match=r"'timm:test_vit' .*\(\w+: ") as caught:
             build("timm:test_vit", "DEFAULT")
-        message = str(caught.value)
-        assert "run `hf download timm/test_vit.r160_in1k` where there is a network" in message
-        assert f"bring the files to {cache}, the cache of this machine" in message
-        assert "timm:local-dir:FOLDER" in message
-        with pytest.raises(LabelsimError, match=r"run `hf download someone/birds`"):
+        for named in ("`hf download timm/test_vit.r160_in1k`", str(cache), "timm:local-dir:FOLDER"):
+            assert named in str(caught.value)
+        with pytest.raises(LabelsimError, match=r"`hf download someone/birds`"):
             build("timm:hf-hub:someone/birds", "DEFAULT")
 
     @pytest.mark.parametrize(
@@ -188,16 +186,15 @@ class TestPublished:
         [
             ("test_vit", "IMAGENET1K_V1", "DEFAULT, r160_in1k"),
             ("resnet18.a1_in1k", "a2_in1k", "DEFAULT, a1_in1k"),
-            ("vit_base_patch16_18x2_224", "DEFAULT", "it has none"),
+            ("vit_base_patch16_18x2_224", "DEFAULT", "there are none"),
         ],
     )
     def test_that_there_are_none_of(self, name, weights, known):
-        message = f"model.weights {weights!r} is neither published weights of timm:{name} ({known}) nor a file"
-        with pytest.raises(LabelsimError, match=re.escape(message)):
+        with pytest.raises(LabelsimError, match=rf"^model\.weights '{weights}' .*timm:{re.escape(name)} \({known}\)"):
             build(f"timm:{name}", weights)
 
     def test_that_have_no_classification_layer(self):
-        with pytest.raises(LabelsimError, match="has no classification layer: its weights are those of features alone"):
+        with pytest.raises(LabelsimError, match=r"^model\.name 'timm:vit_small_patch14_dinov2\.lvd142m'"):
             build("timm:vit_small_patch14_dinov2.lvd142m", None)
 
 
@@ -220,7 +217,7 @@ class TestFolder:
         assert len(set(WNIDS) & set(labels)) > 900
 
     def test_that_is_not_there(self, tmp_path):
-        with pytest.raises(LabelsimError, match=r"FileNotFoundError: .*must hold config\.json and model\.safetensors"):
+        with pytest.raises(LabelsimError, match=r"FileNotFoundError: .*config\.json"):
             build(f"timm:local-dir:{tmp_path}", "DEFAULT")
 
 
@@ -234,12 +231,12 @@ class TestProbes:
         count = sum(isinstance(part, nn.Conv2d) for part in module.modules())
         assert len(probes.layers) == count
         assert (probes.head, probes.hidden_units, probes.outputs) == (head, units, 1000)
-        assert "no ReLU module runs in this network" in probes.notes[0]
+        assert "ReLU" in probes.notes[0]
 
     def test_vision_transformer(self):
         probes = Probes(network("test_vit"), torch.zeros(1, 3, 160, 160))
         assert (probes.layers, probes.head, probes.hidden_units) == ([], "head", 64)
-        assert "patch_embed.proj: it only cuts the image into patches" in probes.missing
+        assert "patch_embed.proj: " in probes.missing
 
     def test_batch_norms_that_go_on_to_their_activation(self):
         module = network("test_efficientnet")
@@ -274,5 +271,5 @@ def test_a_folder_counts_by_its_files(tmp_path, monkeypatch):
     save(network(num_classes=3), tmp_path / "saved")
     assert identity("network", config) != before
     (tmp_path / "saved").rename(tmp_path / "other")
-    with pytest.raises(LabelsimError, match=r"model\.name: there is no folder .*saved"):
+    with pytest.raises(LabelsimError, match=r"model\.name: .*saved"):
         check_files(config)

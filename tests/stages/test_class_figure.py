@@ -49,7 +49,7 @@ def test_a_class_without_a_readable_image_is_drawn_without(draw, caplog):
     format, size = draw("owl")
     assert format == "PNG"
     assert min(size) >= 200
-    assert "No image of class plum can be drawn" in caplog.text
+    assert "plum" in caplog.text
 
 
 def test_a_class_without_neighbors_is_drawn(draw):
@@ -57,5 +57,5 @@ def test_a_class_without_neighbors_is_drawn(draw):
 
 
 def test_unknown_class(draw):
-    with pytest.raises(LabelsimError, match=r"report\.classes: .*'oul'.*owl"):
+    with pytest.raises(LabelsimError, match=r"'oul'.*owl"):
         draw("oul")

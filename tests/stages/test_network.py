@@ -44,17 +44,14 @@ def test_a_network_without_relu_is_probed_as_equation_2_has_it(described, caplog
         found = described({"name": "timm:test_efficientnet", "weights": None})
     assert len(found["layers"]) == 17
     (note,) = [record.message for record in caplog.records if "ReLU" in record.message]
-    assert note == (
-        "no ReLU module runs in this network (its activations: SiLU, Sigmoid); "
-        "A(X) is the mean of ReLU(output), as equation 2 has it"
-    )
+    assert "SiLU, Sigmoid" in note
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
 def test_a_vision_transformer_has_a_hidden_state(described, caplog):
     found = described({"name": "timm:test_vit", "weights": None})
     assert (found["layers"], found["head"], found["hidden_units"], found["outputs"]) == ([], "head", 64, 1000)
-    assert "patch_embed.proj is left out: it only cuts the image into patches" in caplog.text
+    assert "patch_embed.proj is left out" in caplog.text
 
 
 def test_patches_that_are_named_can_be_compared(described):

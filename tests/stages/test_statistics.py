@@ -1,7 +1,6 @@
 """moments, merge, welch and similarity on features whose result is known."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -81,7 +80,7 @@ def test_rows_that_are_empty_for_no_reason_are_never_averaged(folder):
     root = json.loads((store / "zarr.json").read_text(encoding="utf-8"))
     root["attributes"] = with_digest({**root["attributes"], "rejected": 1}, "digest")
     (store / "zarr.json").write_text(text_of(root), encoding="utf-8")
-    with pytest.raises(LabelsimError, match="is damaged: 0 of its rows are empty, but 1 were rejected"):
+    with pytest.raises(LabelsimError, match=r"first\.zarr is damaged: 0 .* 1 "):
         merged(folder)
 
 
@@ -123,7 +122,7 @@ def test_outputs_labelled_by_a_table(folder):
 
 def test_labels_must_be_as_many_as_outputs(folder):
     write_classes(folder, [*CLASSES, "d"], [*CLASSES, "d"])
-    with pytest.raises(LabelsimError, match="dataset gives 4 classes, but the network has 3 outputs"):
+    with pytest.raises(LabelsimError, match=r"^model\.classes: dataset .*\b4 .*\b3 "):
         merged(folder)
 
 
@@ -164,8 +163,7 @@ def test_a_channel_of_which_some_t_is_infinite_is_left_out_of_every_class(folder
 def test_layer_group_that_matches_nothing(folder):
     merged(folder)
     welch_statistics(folder / "moments.zarr", folder / "welch.zarr")
-    message = r"similarity.layer_groups.late: 'conv\[3\]' matches none of the 2 layers, such as conv1, conv2"
-    with pytest.raises(LabelsimError, match=message):
+    with pytest.raises(LabelsimError, match=r"^similarity\.layer_groups\.late: 'conv\[3\]'.*conv2"):
         similarities(
             folder / "moments.zarr", folder / "welch.zarr", ["gap"], {"late": ["conv[3]"]}, folder / "out.zarr"
         )
@@ -175,8 +173,7 @@ def test_rejects_up_to_the_limit_are_allowed(folder):
     rows = {"sample_id": ["b/1", "b/2"], "class_id": ["b", "b"], "reason": ["empty file", "too large"]}
     write_table(Table.from_pydict(rows), folder / "second.parquet")
     assert merged(folder, limit=0.1)["rejected"].values.tolist() == [0, 2, 0]
-    message = re.escape("2 of 20 images (10.0%) could not be used; extract.max_reject_fraction allows 9.0%")
-    with pytest.raises(LabelsimError, match=message):
+    with pytest.raises(LabelsimError, match=r"2 of 20 images \(10\.0%\).*extract\.max_reject_fraction.*9\.0%"):
         merged(folder, limit=0.09)
 
 

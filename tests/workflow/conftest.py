@@ -91,6 +91,12 @@ class Rerun:
         assert again.jobs == []
         return outcome.jobs
 
+    def planned(self) -> list[str]:
+        """The jobs that a run would start now; those after a checkpoint that runs are not known yet."""
+        outcome = snakemake(self.folder, "--dry-run", repository=self.repository)
+        assert outcome.code == 0, outcome.output
+        return outcome.jobs
+
 
 @pytest.fixture
 def rerun(small_base, tmp_path):

@@ -1,5 +1,6 @@
 """What runs again after a change of the configuration that changes no features, or of nothing that counts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,16 @@ def test_a_run_that_was_moved_has_nothing_to_do(rerun):
         ("neighbors.k", 2, since("neighbors")),
         ("report.classes", ["bee", "eel"], ["preflight", "class_figure eel"]),
         ("similarity.layer_groups", {"first": ["conv1"]}, ["preflight", *since("similarity")]),
-        ("extract.max_reject_fraction", 0.5, since("merge")),
     ],
 )
 def test_a_key_reruns_what_it_changes(rerun, key, value, jobs):
     rerun.configure(key, value)
     assert rerun.jobs() == sorted(jobs)
+
+
+def test_another_limit_of_rejects_merges_again(rerun):
+    rerun.configure("extract.max_reject_fraction", 0.5)
+    assert rerun.planned() == sorted(since("merge"))
 
 
 def test_methods(rerun):
@@ -59,7 +64,7 @@ def test_a_class_that_is_not_there_stops_before_its_figure(rerun):
     outcome = snakemake(rerun.folder)
     assert outcome.code == 1
     assert set(outcome.jobs) <= {"preflight", "class_figure eeel"}
-    assert "report.classes: there is no class 'eeel'; did you mean eel?" in outcome.output
+    assert re.search(r"report\.classes: .*'eeel'.*\beel\b", outcome.output)
     assert "Traceback" not in outcome.output
 
 
@@ -76,8 +81,7 @@ def test_too_many_rejects_fail_after_everything_is_written(copy, run):
     outcome = run(copy)
     assert outcome.code == 1
     assert outcome.jobs == ["merge"]
-    assert "3 of " in outcome.output
-    assert "extract.max_reject_fraction allows 0.1%" in outcome.output
+    assert re.search(r"\b3 of .*extract\.max_reject_fraction.* 0\.1%", outcome.output)
     assert "1: empty file" in outcome.output
     assert "results/toy/features/*.rejects.parquet" in outcome.output
     assert "Traceback" not in outcome.output

@@ -1,4 +1,4 @@
-"""check: compare every file of a run with its recorded checksums, and with what it was made from."""
+"""check: compare every file of a run with its recorded checksums, and with its inputs."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _SHARD = re.compile(r"\.?([0-9a-f]{16})(?=\.)")  # at the start of a file name
 
 @dataclass
 class Findings:
-    """What a check found.
+    """Result of a check.
 
     Attributes
     ----------
     damaged, outdated : list of (Path, str)
-        A file or a store's folder, and a line that says what is wrong; a store has a line for each damaged file.
+        A file or a store's folder, and a line about the problem; a store has a line for each damaged file.
     missing : list of Path
-        What does not exist, although something made from it does.
+        Files that do not exist, although files made from them do.
     unmade : list of str
-        What the workflow has not made yet.
+        Files that the workflow has not made yet.
     shards, images, files, size : int
-        Numbers of shards and images, and of intact files and their bytes.
+        Numbers of shards and images, of intact files, and of their bytes.
     former : list of Path
-        Files of shards that are no longer part of the run.
+        Files of outdated shards.
     """
 
     damaged: list[tuple[Path, str]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Findings:
         return not (self.damaged or self.missing or self.outdated or self.unmade)
 
     def lines(self) -> list[str]:
-        """A line for each problem, and what to do."""
+        """A line for each problem, and how to fix it."""
         found = [line for _, line in self.damaged]
         found += [f"{path} is missing" for path in self.missing]
         found += [line for _, line in self.outdated]
@@ -76,7 +76,7 @@ class Findings:
         if self.outdated or self.unmade:
             found += ["", "Run the workflow to the end:", "  snakemake [your options]"]
         if self.outdated:
-            found += ["If there is nothing to be done:", "  " + command(path for path, _ in self.outdated)]
+            found += ['If it says "Nothing to be done":', "  " + command(path for path, _ in self.outdated)]
         intact = f"{self.files:,} files ({_megabytes(self.size)}) are intact"
         if self.ok:
             found.append(f"All {intact} and up to date: {self.shards:,} shards, {self.images:,} images.")
@@ -89,19 +89,18 @@ class Findings:
 
 
 def check(folder: Path, watch: Callable[[Sequence[Path]], Iterable[Path]] = iter) -> Findings:
-    """Verify all stores, tables, JSON files and pictures of a run, finished or not.
+    """Verify all stores, tables, JSON files and figures of a run, finished or not.
 
     Parameters
     ----------
     folder : Path
         The run's folder, such as ``results/demo``.
     watch : callable, optional
-        Receives the files and stores to verify and passes them on one by one: a progress bar.
+        Iterates over the files and stores to verify, as a progress bar does.
 
     Returns
     -------
     Findings
-        At most one chunk or table is in memory at a time.
 
     Raises
     ------
@@ -121,7 +120,7 @@ def check(folder: Path, watch: Callable[[Sequence[Path]], Iterable[Path]] = iter
 
 
 class _Check:
-    """What is known of a run, and what was found so far."""
+    """The records of a run, and the findings so far."""
 
     def __init__(self, folder: Path, paths: Paths) -> None:
         self._folder = folder
@@ -129,7 +128,7 @@ class _Check:
         self._records: dict[Path, Mapping[str, Any]] = {}  # attributes of stores, metadata of tables, JSON contents
         try:
             self._index = read_document(Path(paths.index))
-        except LabelsimError:  # is noted when it is verified
+        except LabelsimError:  # reported when it is verified
             self._index = {"digest": None, "shards": []}
         self._shards = [shard["name"] for shard in self._index["shards"]]
         self.findings = Findings(shards=len(self._shards))
@@ -140,7 +139,7 @@ class _Check:
         return found is not None and bool(self._shards) and found[1] not in self._shards
 
     def verify(self, path: Path) -> None:
-        """Note the damage of a file or store, and keep what it records."""
+        """Find damage in a file or store, and keep its record."""
         files = [path]
         try:
             if path.suffix == ".zarr":
@@ -164,7 +163,7 @@ class _Check:
             if path == Path(self._paths.manifest):
                 self._compare_with_index(table)
             if path == Path(self._paths.shard(path.stem)) and shard_name(table) != path.stem:
-                raise LabelsimError(f"{path} does not hold the rows of the shard that it is named after")
+                raise LabelsimError(f"{path} does not contain the rows of the shard {path.stem}")
             return read_metadata(table)
         try:
             with Image.open(path) as image:
@@ -181,11 +180,11 @@ class _Check:
             self._outdated(Path(self._paths.index), f"was made from another {self._paths.manifest}")
 
     def find_missing(self) -> None:
-        """Note what does not exist: it is missing if a later output exists, else not made yet."""
+        """Find files that do not exist: they are missing if a later output exists, else not made yet."""
         paths, shards = self._paths, self._shards
         of_shards = (paths.features, paths.rejects, paths.stats, paths.shard_moments)
         tables = [paths.neighbors, paths.classes, paths.summary]
-        # An output of this dataset was made from all shards.
+        # Outputs with the digest of this dataset were made from all shards.
         merged = any(record.get("dataset_digest", "") == self._index["digest"] for record in self._records.values())
         unmade: Counter[str] = Counter()
         for group, needed in (
@@ -203,18 +202,18 @@ class _Check:
         self.findings.unmade = [f"{name} ({n} of {len(shards)})" if "*" in name else name for name, n in unmade.items()]
 
     def compare(self) -> None:
-        """Note outputs of another dataset, network or store than those that exist."""
+        """Find outputs of another dataset, network or store than the existing ones."""
         now = {"dataset_digest": self._index["digest"]}
         if (network := self._records.get(Path(self._paths.network))) is not None:
             now |= {"weights_digest": network["weights_digest"], "network": identifying(network)}
         stores = {path: record for path, record in self._records.items() if path.suffix == ".zarr"}
         parts = [stores.get(Path(self._paths.shard_moments(shard)), {}).get("digest", "") for shard in self._shards]
         sources = {record["digest"] for record in stores.values()} | {merged_identity(self._index["digest"], parts)}
-        known = not self.findings.damaged + self.findings.missing  # all digests of stores
+        known = not self.findings.damaged + self.findings.missing  # whether the digests of all stores are known
         for path, record in self._records.items():
             made_from = {key: record.get(key) for key in ("dataset_digest", "weights_digest")}
             identity = record.get("identity", "")
-            if identity.startswith("{"):  # features are not made from a store
+            if identity.startswith("{"):  # of features, which are not made from a store
                 made_from |= json.loads(identity)
             elif known and identity and identity not in sources:
                 self._outdated(path, "was made from a store that has changed")
@@ -230,7 +229,7 @@ class _Check:
 
 
 def _outputs(folder: Path) -> Iterator[Path]:
-    """Finished stores, tables, JSON files and pictures below a run's folder."""
+    """Finished stores, tables, JSON files and figures in a run's folder."""
     for parent, folders, files in os.walk(folder, onerror=_raise):
         stores = [name for name in folders if name.endswith(".zarr")]
         folders[:] = sorted(set(folders) - set(stores))

@@ -1,4 +1,4 @@
-"""The command `labelsim`: look at a network before a run, at how far the run is, and at its results; verify them."""
+"""The command `labelsim`: show a network's layers, a run's progress and its results; verify its files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 
 
 def main() -> None:
-    """Run the command; an error meant for people is printed without a traceback."""
+    """Run the command; a LabelsimError is printed without a traceback."""
     try:
         app()
     except LabelsimError as error:
@@ -46,12 +46,12 @@ def main() -> None:
 def layers(
     configfile: Annotated[Path, typer.Option(help="The configuration of a run.")] = Path("config/config.yaml"),
 ) -> None:
-    """Show the layers that a run would probe, before anything is run."""
-    from labelsim.network.model import load_model  # imports torch, which the other commands do without
+    """Show the layers that a run would probe."""
+    from labelsim.network.model import load_model  # imports torch, which the other commands do not need
     from labelsim.network.repeatability import check_repeatable
 
     if not configfile.exists():
-        raise LabelsimError(f"{configfile} does not exist; name the configuration of a run with --configfile")
+        raise LabelsimError(f"{configfile} does not exist; give the configuration of a run with --configfile")
     config = read(configfile)
     model = load_model(config["model"], config["probe"])
     check_repeatable(model)
@@ -84,15 +84,15 @@ def top(
         list[str], typer.Argument(metavar="CLASS...", help="Name, id, synonym or unambiguous part of a name.")
     ],
     run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="How many similar classes.")] = 9,
-    method: Annotated[list[str] | None, typer.Option(help="welch, hidden or gap; all that the run has.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of similar classes.")] = 9,
+    method: Annotated[list[str] | None, typer.Option(help="welch, hidden or gap; default: all of the run.")] = None,
     group: Annotated[str, typer.Option(help="Layer group.")] = "all",
 ) -> None:
-    """Show the most similar classes of one class or more."""
+    """Show the most similar classes of one or more classes."""
     results = open_run(run)
     table = results.neighbors()
     if not len(table):
-        raise LabelsimError(f"{run}: no class has neighbours; fewer than two classes had usable images")
+        raise LabelsimError(f"{run}: no class has neighbors; fewer than two classes have usable images")
     methods = _chosen(method, table["method"].unique().to_pylist(), "method")
     _chosen([group], table["group"].unique().to_pylist(), "group")
     known = results.classes().to_pydict()
@@ -102,7 +102,7 @@ def top(
         _console().print(_top_table(_label(known, index), rows, methods, group, k))
         most = max((row["rank"] for row in rows), default=k)
         if most < min(k, len(known["class_id"]) - 1):
-            _console().print(f"note: the run holds {most} for each class (neighbors.k)", markup=False)
+            _console().print(f"note: the run has only {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
 
@@ -128,8 +128,8 @@ def status(
 def check(
     run: Annotated[Path, typer.Argument(help="The run's folder, such as results/demo.", show_default=False)],
 ) -> None:
-    """Verify all files of a run: list what is damaged, missing or out of date, and the command that makes it again."""
-    from labelsim import check as checking  # imports zarr and xarray, which the other commands do without
+    """Verify all files of a run: list damaged, missing and outdated files, and the command that makes them again."""
+    from labelsim import check as checking  # imports zarr and xarray, which the other commands do not need
 
     terminal = Console(stderr=True)
     findings = checking.check(
@@ -144,7 +144,7 @@ def check(
 def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str], group: str, k: int) -> Table:
     """A column a method, a line a rank."""
     table = Table("", *methods, title=f"Most similar to {escape(title)}", title_justify="left")
-    # The hidden state has no layers: it stands under the group `all` only.
+    # The hidden state has no layers, so it has the group `all` only.
     columns = [
         [
             row
@@ -177,5 +177,5 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
 
 def _console() -> Console:
     terminal = sys.stdout.isatty()
-    # A pipe has no width of its own: nothing is wrapped there.
+    # A pipe has no width, so nothing is wrapped.
     return Console(width=None if terminal else 10_000, soft_wrap=not terminal, highlight=False)

@@ -1,9 +1,8 @@
-"""The configuration of a run: defaults, validation, and messages that people understand."""
+"""The configuration of a run: defaults, validation and error messages."""
 
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from math import isfinite
@@ -16,7 +15,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from labelsim.dataset.paths import expand, is_pattern
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, near
 from labelsim.methods import METHODS
 from labelsim.network.specs import TIMM, is_callable_spec, spec_file, timm_folder, weights_file
 
@@ -24,7 +23,7 @@ __all__ = ["check_files", "labels_file", "load", "read"]
 
 SCHEMA = Path(__file__).resolve().parent / "schemas" / "config.schema.yaml"
 
-# JSON has one kind of number; here 9.0 is no whole number, and .nan and .inf are none at all.
+# Unlike in JSON Schema, 9.0 is not an integer here, and .nan and .inf are not numbers.
 _CHECKER = Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
         "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
@@ -40,24 +39,24 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     given : mapping
-        What the user's config file says.
+        Contents of the user's config file.
 
     Returns
     -------
     dict
-        A new configuration with every key of the schema. The one default that depends on another key: the weights of
-        a network of timm are timm's own, ``DEFAULT``, and a callable's those that it returns, None.
+        A new configuration with every key of the schema. One default depends on another key: `model.weights` is
+        ``DEFAULT`` for a network of timm, and None for a callable.
 
     Raises
     ------
     LabelsimError
-        Naming every wrong key, its value and what was expected; and all that a callable needs and does not have.
+        With every wrong key, its value and what was expected, and with every key that a callable needs.
     """
-    # jsonschema tells of every missing key apart, but with all of them: hence the dict, none twice.
+    # A dict, because jsonschema reports all missing keys once for each of them.
     _raise(list(dict.fromkeys(message for error in _errors(given) for message in _messages(error))))
     config: dict[str, Any] = _filled(given, _schema())
     name = config["model"]["name"]
-    if "weights" not in given.get("model", {}):  # the schema's default is an entry of torchvision's
+    if "weights" not in given.get("model", {}):  # the schema's default is for torchvision
         if name.startswith(TIMM):
             config["model"]["weights"] = "DEFAULT"
         elif is_callable_spec(name):
@@ -70,19 +69,19 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_files(config: Mapping[str, Any], made: Collection[str] = ()) -> None:
-    """Check that the files and folders that a configuration names are there.
+    """Check that the files and folders in a configuration exist.
 
     Parameters
     ----------
     config : mapping
         As `load` returns it.
     made : collection of str
-        Paths that the workflow makes itself, and that need not be there yet.
+        Paths that the workflow makes itself, and that need not exist yet.
 
     Raises
     ------
     LabelsimError
-        Naming every key whose file or folder is missing.
+        With every key whose file or folder is missing.
     """
     _raise(list(_missing_files(config, set(made))))
 
@@ -93,7 +92,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises
     ------
     LabelsimError
-        If the file is missing or is not YAML, or as `load` does.
+        If the file is missing or is not YAML, and as in `load`.
     """
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -107,7 +106,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def labels_file(labels: str) -> Path | None:
-    """The file that `dataset.labels` names; None for a word."""
+    """The file in `dataset.labels`; None for a keyword."""
     return _table_file(labels, "auto", "as-is", "imagenet-1k")
 
 
@@ -133,21 +132,16 @@ def _messages(error: ValidationError) -> list[str]:
     prefix = f"{key}." if key else ""
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
-        return [_unknown(f"{prefix}{name}", str(name), known) for name in error.instance if name not in known]
+        unknown = [str(name) for name in error.instance if name not in known]
+        return [f"{prefix}{name}: unknown key{near(name, known)}" for name in unknown]
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         return [f"{prefix}{name}: missing, and there is no default" for name in missing]
     return [f"{key or 'the file'}: {error.instance!r} is not valid; expected {_expected(error.schema)}"]
 
 
-def _unknown(key: str, name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-    return f"{key}: unknown key; {hint}"
-
-
 def _expected(schema: Mapping[str, Any]) -> str:
-    """What a value should have been, in words."""
+    """The expected value, in words."""
     if "expected" in schema:
         return str(schema["expected"])
     if "enum" in schema:
@@ -186,27 +180,27 @@ def _filled(given: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _expanded(value: Any) -> Any:
-    """A path below ~ as one below the user's home; every other value as it is."""
+    """Expand ~ in a path; return any other value as it is."""
     return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _missing_of_callable(model: Mapping[str, Any]) -> Iterator[str]:
-    """Messages about what published networks bring and a callable does not."""
+    """Messages about keys that a callable needs, and a published network does not."""
     name, weights = model["name"], model["weights"]
     if weights is not None and weights_file(weights) is None:
         yield (
-            f"model.weights: {weights!r} is not valid; expected a file, or null (the network as {name!r} returns it), "
-            "as published weights do not belong to a callable"
+            f"model.weights: {weights!r} is not valid for a callable; expected a file, or null (the network as "
+            f"{name!r} returns it)"
         )
     if model["transform"] == "auto":
         yield (
-            f"model.transform: {name!r} does not say how its images are prepared; expected a callable that returns the "
-            "transform, package.module:callable or path/to/file.py:callable"
+            f"model.transform: {name!r} has no transform of its own; expected a callable that returns it, "
+            "package.module:callable or path/to/file.py:callable"
         )
 
 
 def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator[str]:
-    """Messages about files and folders that the configuration names and that are not there."""
+    """Messages about files and folders that do not exist."""
     source = config["dataset"]["source"]
     if is_pattern(source):
         try:
@@ -214,7 +208,7 @@ def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator
         except LabelsimError as error:
             yield str(error)
     elif source not in made and not Path(source).exists():
-        yield f"dataset.source: {source!r} does not exist; expected a folder, or files, of images{_near(Path(source))}"
+        yield f"dataset.source: {_absent(Path(source))}"
     elif source not in made and Path(source).is_file() and Path(source).suffix not in (".tar", ".parquet"):
         yield f"dataset.source: {source!r} is neither a folder nor a .tar or .parquet file"
     model = config["model"]
@@ -228,19 +222,21 @@ def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator
     }
     for key, file in files.items():
         if file is not None and str(file) not in made and not file.is_file():
-            yield f"{key}: there is no file {str(file)!r}{_near(file)}"
+            yield f"{key}: {_absent(file)}"
     folder = timm_folder(model["name"])
     if folder is not None and not folder.is_dir():
-        yield f"model.name: there is no folder {str(folder)!r}{_near(folder)}"
+        yield f"model.name: {_absent(folder)}"
 
 
 def _table_file(value: str, *words: str) -> Path | None:
     return None if value in words else Path(value)
 
 
-def _near(path: Path) -> str:
-    """A hint for a path that is not there: where it ends, or a name like it."""
-    parent = next((p for p in path.absolute().parents if p.is_dir()), Path("/"))
-    first_missing = path.absolute().relative_to(parent).parts[0]
-    close = difflib.get_close_matches(first_missing, [p.name for p in parent.iterdir()], n=1)
-    return f" (in {parent} there is {close[0]!r})" if close else f" ({parent} is there, {first_missing!r} in it is not)"
+def _absent(path: Path) -> str:
+    """Say that there is no such file or folder, and which part of the path is missing."""
+    if path.exists():
+        return f"{str(path)!r} is a {'folder' if path.is_dir() else 'file'}"
+    parent = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
+    name = path.absolute().relative_to(parent).parts[0]
+    found = sorted(entry.name for entry in parent.iterdir())
+    return f"{str(path)!r} does not exist: there is no {name!r} in {parent}{near(name, found)}"

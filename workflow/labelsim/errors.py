@@ -20,9 +20,11 @@ def listed(items: Sequence[str], most: int = 3) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """End of a sentence about an unknown name: the known names that are most like it, if any are."""
-    found = difflib.get_close_matches(name, list(known), n=5)
-    return f"; did you mean {', '.join(found)}?" if found else "."
+    """End of a sentence about an unknown name: similar known names, or the first ones if none is similar."""
+    names = list(known)
+    if found := difflib.get_close_matches(name, names, n=5):
+        return f"; did you mean {', '.join(found)}?"
+    return f"; expected {listed(names, 10)}." if names else "."
 
 
 def reason(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""A run: where its files lie, and how to read them once they are there."""
+"""A run: the paths of its files, and how to read them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from labelsim.errors import LabelsimError
 from labelsim.storage.json_files import read_document
 
-# The heavy libraries are imported where they are used: every job of the workflow imports this module.
+# Heavy libraries are imported where they are used, as every job of the workflow imports this module.
 if TYPE_CHECKING:
     import pyarrow as pa
     import xarray
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["Paths", "Run", "committed", "figure_names", "open_run", "reported_warning"]
 
 
+def _file(path: str) -> property:
+    return property(lambda self: f"{self.root}/{path}")
+
+
+def _files(path: str) -> Callable[[Paths, str], str]:
+    return lambda self, name: f"{self.root}/{path.format(name)}"
+
+
 @dataclass(frozen=True)
 class Paths:
-    """Paths of a run's files, as text, for rules and stages alike.
+    """Paths of a run's files, as text, for rules and stages alike; some by the name of a shard, class or method.
 
-    `shard` may be a shard's name or a Snakemake wildcard.
+    A name may be a Snakemake wildcard.
 
     Attributes
     ----------
@@ -33,65 +41,41 @@ class Paths:
 
     root: str
 
-    manifest = property(lambda self: f"{self.root}/manifest.parquet")
-    network = property(lambda self: f"{self.root}/network.json")
-    preflight = property(lambda self: f"{self.root}/preflight.json")
-    index = property(lambda self: f"{self.root}/shards/index.json")
-    class_index = property(lambda self: f"{self.root}/shards/classes.json")
-    class_ids = property(lambda self: f"{self.root}/shards/class_ids.json")
-    moments = property(lambda self: f"{self.root}/moments.zarr")
-    welch = property(lambda self: f"{self.root}/welch.zarr")
-    similarity = property(lambda self: f"{self.root}/similarity.zarr")
-    neighbors = property(lambda self: f"{self.root}/neighbors.parquet")
-    classes = property(lambda self: f"{self.root}/classes.parquet")
-    summary = property(lambda self: f"{self.root}/summary.json")
-
-    def shard(self, shard: str) -> str:
-        """Rows of the manifest that make one shard."""
-        return f"{self.root}/shards/{shard}.parquet"
-
-    def features(self, shard: str) -> str:
-        """Features of a shard's images."""
-        return f"{self.root}/features/{shard}.zarr"
-
-    def rejects(self, shard: str) -> str:
-        """Images of a shard that could not be used."""
-        return f"{self.root}/features/{shard}.rejects.parquet"
-
-    def stats(self, shard: str) -> str:
-        """How the extraction of a shard went."""
-        return f"{self.root}/features/{shard}.stats.json"
-
-    def shard_moments(self, shard: str) -> str:
-        """Moments of a shard's classes."""
-        return f"{self.root}/moments/{shard}.zarr"
-
-    def class_figure(self, name: str) -> str:
-        """Figure of one class and its neighbours."""
-        return f"{self.root}/report/neighbors/{name}.png"
-
-    def heatmap(self, method: str) -> str:
-        """Heat map of one similarity matrix."""
-        return f"{self.root}/report/heatmaps/{method}.png"
-
-    def log(self, stage: str) -> str:
-        """Log of a stage's job."""
-        return f"{self.root}/logs/{stage}.log"
+    manifest = _file("manifest.parquet")
+    network = _file("network.json")
+    preflight = _file("preflight.json")
+    index = _file("shards/index.json")
+    class_index = _file("shards/classes.json")
+    class_ids = _file("shards/class_ids.json")
+    shard = _files("shards/{}.parquet")  # rows of the manifest
+    features = _files("features/{}.zarr")
+    rejects = _files("features/{}.rejects.parquet")  # images that could not be used
+    stats = _files("features/{}.stats.json")  # how the extraction went
+    shard_moments = _files("moments/{}.zarr")
+    moments = _file("moments.zarr")
+    welch = _file("welch.zarr")
+    similarity = _file("similarity.zarr")
+    neighbors = _file("neighbors.parquet")
+    classes = _file("classes.parquet")
+    summary = _file("summary.json")
+    class_figure = _files("report/neighbors/{}.png")
+    heatmap = _files("report/heatmaps/{}.png")
+    log = _files("logs/{}.log")
 
 
 def figure_names(labels: Sequence[str]) -> dict[str, str]:
-    """File names, without ending, for what the user calls some classes.
+    """File names, without extension, for some classes.
 
     Parameters
     ----------
     labels : sequence of str
-        Class names or ids, none twice.
+        Unique class names or ids.
 
     Returns
     -------
     dict of str to str
-        File name to label. Letters and digits stay, the rest becomes hyphens; a number is appended
-        where two labels would share a name.
+        File name to label. Characters other than letters and digits become hyphens; a number is appended if two
+        labels would have the same file name.
     """
     names: dict[str, str] = {}
     for label in labels:
@@ -103,12 +87,12 @@ def figure_names(labels: Sequence[str]) -> dict[str, str]:
 
 
 def committed(store: str) -> str:
-    """The file that stands for a Zarr store in a rule: its root metadata, written last."""
+    """The file that represents a Zarr store in a rule: its root metadata, which is written last."""
     return f"{store}/zarr.json"
 
 
 def reported_warning(summary: Path) -> str | None:
-    """What the summary of a run warns of; None if there is nothing, or no summary that can be read."""
+    """The warning in the summary of a run; None if there is none, or if the summary cannot be read."""
     try:
         return read_document(summary)["warning"] if summary.exists() else None
     except LabelsimError:
@@ -144,7 +128,7 @@ class Run:
         return self._table(self.paths.classes)
 
     def summary(self) -> dict[str, Any]:
-        """The run at a glance: images, network, accuracy beside the published one, and a warning if they do not fit."""
+        """The run at a glance: images, network, accuracy, published accuracy, and a warning if they differ."""
         return read_document(Path(self.paths.summary))
 
     def manifest(self) -> pa.Table:
@@ -152,7 +136,7 @@ class Run:
         return self._table(self.paths.manifest)
 
     def rejects(self) -> pa.Table:
-        """Images that could not be used, with the reason, of all shards."""
+        """Images of all shards that could not be used, with the reason."""
         import pyarrow as pa
 
         tables = [self._table(self.paths.rejects(shard)) for shard in self.shards()]
@@ -169,7 +153,7 @@ class Run:
     def features(self, shard: str) -> xarray.Dataset:
         """Gap, hidden state and logits of every image of a shard."""
         dataset = self._store(self.paths.features(shard))
-        # Classes may have been added since the shard was extracted: its classes are known by their ids.
+        # Classes may have been added since the shard was extracted, which changes the indices.
         from labelsim.dataset.classes import read_classes
 
         index = {id_: i for i, id_ in enumerate(read_classes(Path(self.paths.index).parent)[0])}
@@ -190,7 +174,7 @@ class Run:
         return dataset.set_index(group="group_name")
 
     def provenance(self) -> dict[str, Any]:
-        """What the tables were made from: model, weights, dataset, version."""
+        """The model, weights, dataset and versions that the tables were computed with."""
         from labelsim.storage.parquet import read_metadata
 
         return read_metadata(self.neighbors())
@@ -217,11 +201,11 @@ def open_run(folder: str | Path) -> Run:
     Returns
     -------
     Run
-        Its methods read one table or store each, when called.
+        Each method reads one table or store.
 
     Raises
     ------
     LabelsimError
-        If there is no such folder; its methods raise it for what is missing or damaged.
+        If the folder does not exist; the methods raise it for missing or damaged files.
     """
     return Run(folder)

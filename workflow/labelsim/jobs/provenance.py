@@ -1,13 +1,14 @@
-"""What a result was made from: digests of files, identities of stages, fingerprints of code."""
+"""What a result was computed from: digests of files, identities of stages, fingerprints of code."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, reduce
 from importlib.metadata import version as _installed_version
 from importlib.util import find_spec
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ __all__ = ["code", "identity", "version"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# The configuration that changes a stage's numbers. Batch size, workers and device are not among it.
+# The configuration keys that change a stage's numbers, which batch size, workers and device do not.
 _KEYS = {
     "scan": (
         "dataset.source",
@@ -38,17 +39,17 @@ _KEYS = {
     "merge": ("extract.max_reject_fraction",),
     "welch": (),
     "similarity": ("similarity",),
-    "neighbors": ("neighbors", "model", "probe"),  # which the tables and the summary name
+    "neighbors": ("neighbors", "model", "probe"),  # the tables and the summary contain all three
 }
 
-# What is stored, and how: raise it when a change makes other files of the same numbers.
+# Format of the stored files: raise it when the same numbers are written in another way.
 FORMAT = 2
-# No number depends on how files are written, on logs, or on what words errors.
+# No number depends on how files are written, on logs, or on error messages.
 _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.config")
-# Every image is compared with its row's size and digest, wherever its bytes came from.
+# Every image is compared with its row's size and digest, whatever its source.
 _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
-_WORD_AND_SPACE = re.compile(r"[a-z]{2} | [a-z]{2}")  # separators such as ", " and " " may well compute something
-# Another method in the table is no other feature, moment or t.
+_WORD_AND_SPACE = re.compile(r"[a-z]{2} | [a-z]{2}")  # not separators such as ", ", which may compute something
+# Only these stages depend on the table of methods.
 _READ_METHODS = ("similarity", "class_figure", "heatmap")
 _TEXTS_STORED = ("neighbors", "class_figure", "heatmap")  # notes of classes, titles of figures
 
@@ -59,7 +60,7 @@ def version() -> str:
 
 
 def identity(stage: str, config: Mapping[str, Any]) -> str:
-    """What, besides a stage's input files, decides its results.
+    """Everything except a stage's input files that determines its results.
 
     Parameters
     ----------
@@ -71,20 +72,20 @@ def identity(stage: str, config: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        JSON with sorted keys: the configuration of the stage, and digests of the files named in it.
+        JSON with sorted keys: the configuration of the stage, and digests of the files in it.
     """
-    values = {key: _value(config, key) for key in _KEYS[stage]}
+    values = {key: reduce(getitem, key.split("."), config) for key in _KEYS[stage]}
     files = {key: found for key, value in values.items() if (found := _files(key, value, config))}
     return canonical({**values, "files": files} if files else values)
 
 
 @cache
 def code(stage: str) -> str:
-    """Fingerprint of what a stage computes: the code of its module and of the modules of labelsim that it imports.
+    """Fingerprint of a stage's code: its module, and the modules of labelsim that it imports.
 
-    It is taken over the syntax tree without docstrings, error messages and log lines. Texts that are sentences (a word
-    beside a space) count only where they are part of a table or a figure. `storage`, `jobs`, `errors` and `config` are
-    left out; `FORMAT` stands for what they store.
+    It is computed from the syntax trees without docstrings, error messages and log lines. Sentences (texts with a word
+    next to a space) count only in stages that store them in a table or a figure. `storage`, `jobs`, `errors` and
+    `config` are left out; `FORMAT` represents what they store.
 
     Parameters
     ----------
@@ -101,15 +102,8 @@ def code(stage: str) -> str:
     return digest(canonical([FORMAT, _modules(f"labelsim.stages.{stage}", without, stage in _TEXTS_STORED)]))
 
 
-def _value(config: Mapping[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value[part]
-    return value
-
-
 def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
-    """Digest of the file or folder state that a configuration value stands for; None if for none."""
+    """Digest of the file, or of the state of the folder, in a configuration value; None if there is none."""
     if key == "dataset.source":
         from labelsim.dataset.sources import open_source
 
@@ -117,7 +111,7 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
         try:
             return open_source(value, **options).state()
         except (OSError, LabelsimError):
-            return "missing"  # the stage will say what is wrong
+            return "missing"  # the stage will raise the error
     if key == "dataset.labels":
         file = labels_file(value)
         return file_digest(file) if file else None
@@ -134,28 +128,22 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
 
 
 def _callable_digest(spec: str) -> str:
-    """Digest of the source that a callable comes from, comments and docstrings apart."""
-    file = spec_file(spec)
-    if file is None:
-        try:
-            found = find_spec(spec.partition(":")[0])
-        except Exception:  # importing the parent package runs code of the user's; the stage will say what is wrong
-            return "missing"
-        file = Path(found.origin) if found and found.origin else None
-    if file is None or file.suffix != ".py":
+    """Digest of a callable's source file, without comments and docstrings."""
+    try:
+        file = spec_file(spec) or Path(getattr(find_spec(spec.partition(":")[0]), "origin", ""))
+        source = file.read_bytes()
+    except Exception:  # find_spec imports the parent package, which may raise anything; the stage will report it
         return "missing"
     try:
-        return digest(_code_of(_parse(file)))
-    except SyntaxError:
-        return file_digest(file)  # the stage that imports it will say what is wrong with it
-    except OSError:
-        return "missing"
+        return digest(_code_of(ast.parse(source)))
+    except (SyntaxError, ValueError):
+        return file_digest(file)  # the stage will report it
 
 
 def _modules(name: str, without: tuple[str, ...], texts: bool) -> dict[str, str]:
-    """The code of a module of labelsim and of all that it imports of labelsim, directly or not, by their names.
+    """The code, by module name, of a module of labelsim and of its direct and indirect imports from labelsim.
 
-    A package that is left out is left out with what it alone imports.
+    Modules that only packages in `without` import are left out, too.
     """
     found: dict[str, str] = {}
     pending = [name]
@@ -169,16 +157,16 @@ def _modules(name: str, without: tuple[str, ...], texts: bool) -> dict[str, str]
     return found
 
 
-@cache  # most modules are several stages', and each job on a cluster reads them anew
+@cache  # most modules belong to several stages
 def _module(file: Path, texts: bool) -> tuple[str, list[str]]:
-    """What a module computes, and the names that it imports."""
-    tree = _parse(file)
+    """A module's code, and the names that it imports."""
+    tree = ast.parse(file.read_bytes())
     imported = list(_imported_names(tree))
     return _code_of(_Computing(texts).visit(tree)), imported
 
 
 class _Computing(ast.NodeTransformer):
-    """Drops what only words messages: arguments of errors, calls of the logger, and texts that are sentences."""
+    """Drops messages: arguments of errors, calls of the logger, and sentences."""
 
     def __init__(self, texts: bool) -> None:
         self._texts = texts
@@ -213,7 +201,7 @@ def _imported_names(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
-            # `from labelsim.stages import scan` imports a module, not a name of one.
+            # The name may be a module, as in `from labelsim.stages import scan`.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -226,12 +214,8 @@ def _module_file(name: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _parse(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
 def _code_of(tree: ast.Module) -> str:
-    """Code as text, without comments, docstrings and layout. The tree loses its docstrings."""
+    """Code as text, without comments, docstrings and layout. Removes the docstrings from the tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body

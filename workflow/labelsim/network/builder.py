@@ -1,16 +1,14 @@
-"""A name or a callable becomes a network, its weights and its transform."""
+"""Build a network from its name or from a callable, with its weights and its transform."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import CodeType
+from types import ModuleType
 from typing import Any
 
 import PIL.Image
@@ -19,45 +17,17 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from labelsim.errors import LabelsimError, near, reason
-from labelsim.network.published import Published, Transform
+from labelsim.network.network import Network, Transform
 from labelsim.network.specs import TIMM, is_callable_spec, weights_file
 from labelsim.network.weights import load_state, read_state
 
 __all__ = ["Network", "build", "check_name", "load_callable"]
 
 
-@dataclass(frozen=True)
-class Network:
-    """A classifier that is ready for inference, and what is known about it.
-
-    Attributes
-    ----------
-    module : nn.Module
-        In eval mode, float32, on the CPU, no parameter requires a gradient.
-    transform : callable
-        PIL image (RGB) -> float tensor (channels, height, width).
-    weights_digest : str
-        Hex BLAKE2b (16 bytes) over the state dict: sorted names, dtypes, shapes and raw bytes.
-    labels : list of str or None
-        Class id of each output, where the weights' publisher tells.
-    top1 : float or None
-        Published ImageNet-1k accuracy in per cent, where the weights' publisher tells.
-    notes : list of str
-        What the user should read in the log, such as a transform that was assumed.
-    """
-
-    module: nn.Module
-    transform: Transform
-    weights_digest: str
-    labels: list[str] | None
-    top1: float | None
-    notes: list[str]
-
-
 def build(name: str, weights: str | None, transform: str = "auto", base: Path = Path()) -> Network:
-    """Build a network with its weights and the transform that its images need.
+    """Build a network with its weights and the transform for its images.
 
-    What torch draws at random on the way it draws from seed 0, so that every process gets the same network.
+    Random numbers of torch are drawn from seed 0, so that every process builds the same network.
 
     Parameters
     ----------
@@ -70,10 +40,10 @@ def build(name: str, weights: str | None, transform: str = "auto", base: Path = 
         ``DEFAULT`` (the tag in the name, or timm's first), the path of a ``.safetensors`` file or of one that
         ``torch.save`` wrote (``.pth``, ``.pt``, ``.bin``), or None to take the network as its builder returns it.
     transform : str
-        ``auto`` for the weights' own (of the builder's default entry if the weights have none), or the spec
-        of a callable without arguments that returns the transform.
+        ``auto`` for the weights' own (or that of the builder's default entry if they have none), or the spec of a
+        callable without arguments that returns the transform.
     base : Path
-        What relative paths are relative to.
+        Folder for relative paths.
 
     Returns
     -------
@@ -86,35 +56,37 @@ def build(name: str, weights: str | None, transform: str = "auto", base: Path = 
 
     Notes
     -----
-    No code in a weights file is ever executed: ``torch.load(weights_only=True)``.
+    Code in a weights file is never executed: ``torch.load(weights_only=True)``.
     """
     check_name(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # before the file is imported: it may draw, too
         own = None if transform == "auto" else _check_transform(transform, _call(transform, base))
         torch.manual_seed(0)
-        found = _called(name, weights, base) if is_callable_spec(name) else _published(name, weights, base)
-    preprocess = own or found.transform
-    if preprocess is None:
-        raise LabelsimError(
-            f"model.transform is auto, but {name!r} does not say how its images are prepared: name a "
-            "callable that returns the transform, package.module:callable or path/to/file.py:callable."
-        )
-    notes = list(found.notes)
+        if not is_callable_spec(name):
+            found = _published(name, weights, base)
+        elif own is not None:
+            found = Network(_called(name, weights, base), own)
+        else:
+            raise LabelsimError(
+                f"model.transform is auto, but {name!r} has no transform of its own: give a callable that returns it, "
+                "package.module:callable or path/to/file.py:callable."
+            )
+    notes = found.notes
     if own is None and found.assumed is not None:
-        whose = f"the transform of {found.assumed}"
-        notes.insert(0, f"assumed {whose}, as model.transform is auto and the weights do not bring one")
+        assumed = f"assumed the transform of {found.assumed}, as model.transform is auto and the weights have none"
+        notes = [assumed, *notes]
     module = found.module.cpu().float().eval().requires_grad_(False)
-    return Network(module, preprocess, _digest(module), found.labels, found.top1, notes)
+    return replace(found, module=module, transform=own or found.transform, weights_digest=_digest(module), notes=notes)
 
 
 def check_name(name: str) -> None:
-    """Check that a name is a network's, without building it.
+    """Check the name of a network without building it.
 
     Parameters
     ----------
     name : str
-        As in `build`; whether a callable exists is found out when it is loaded.
+        As in `build`. A callable is only checked when it is loaded.
 
     Raises
     ------
@@ -133,7 +105,7 @@ def load_callable(spec: str, base: Path = Path()) -> Callable[..., Any]:
     spec : str
         ``package.module:callable`` or ``path/to/file.py:callable``.
     base : Path
-        What a relative path is relative to.
+        Folder for relative paths.
 
     Returns
     -------
@@ -146,8 +118,8 @@ def load_callable(spec: str, base: Path = Path()) -> Callable[..., Any]:
     """
     source, colon, name = spec.rpartition(":")
     if not (colon and source and name):
-        raise LabelsimError(f"{spec!r} names no callable: give package.module:callable or path/to/file.py:callable.")
-    module = _import_file(spec, base / Path(source).expanduser()) if source.endswith(".py") else _import(spec, source)
+        raise LabelsimError(f"{spec!r} is not a callable: give package.module:callable or path/to/file.py:callable.")
+    module = _import(spec, source, base)
     if not hasattr(module, name):
         public = [other for other in vars(module) if not other.startswith("_")]
         raise LabelsimError(f"{spec!r}: there is no {name!r} in {source}{near(name, public)}")
@@ -158,7 +130,7 @@ def load_callable(spec: str, base: Path = Path()) -> Callable[..., Any]:
 
 
 def _zoo(name: str) -> Any:
-    """The module that knows a published network. Imported here: a network of the user's own does without."""
+    """The module with a published network. Imported here, as a network of the user's own needs neither."""
     if name.startswith(TIMM):
         from labelsim.network import timm_models
 
@@ -168,41 +140,38 @@ def _zoo(name: str) -> Any:
     return torchvision_models
 
 
-def _published(name: str, weights: str | None, base: Path) -> Published:
+def _published(name: str, weights: str | None, base: Path) -> Network:
     """A network of torchvision's or timm's."""
     zoo, short = _zoo(name), name.removeprefix(TIMM)
     file = weights_file(weights, base)
     entry = None if weights is None or file is not None else zoo.find_entry(short, weights)
     if weights is not None and entry is None:
-        known = ", ".join(zoo.entries(short)) or "it has none"
-        file = _find_file(weights, base, f"is neither published weights of {name} ({known}) nor a file: it is {{}}.")
-    found: Published = zoo.build(short, entry, file)
+        known = ", ".join(zoo.entries(short)) or "there are none"
+        file = _find_file(weights, base, f"published weights of {name} ({known}) or a file")
+    found: Network = zoo.build(short, entry, file)
     return found
 
 
-def _called(spec: str, weights: str | None, base: Path) -> Published:
+def _called(spec: str, weights: str | None, base: Path) -> nn.Module:
     """A network of the user's own."""
-    wrong = (
-        f"is {{}}. For the callable {spec!r} give a file, or null to take the network as it is returned; "
-        "weights entries belong to torchvision's own networks, and timm's."
-    )
-    file = None if weights is None else _find_file(weights, base, wrong)
+    expected = f"a file, or null (the network as {spec!r} returns it)"
+    file = None if weights is None else _find_file(weights, base, expected)
     module = _call(spec, base)
     if not isinstance(module, nn.Module):
         raise LabelsimError(f"model.name {spec!r} returned a {type(module).__name__}, not a torch.nn.Module.")
     _check_module(spec, module)
     if file is not None:
         load_state(module, read_state(file), file)
-    return Published(module)
+    return module
 
 
 def _check_module(spec: str, module: nn.Module) -> None:
-    """Refuse modules whose layers cannot be seen, or that have no weights yet."""
+    """Refuse modules whose layers cannot be hooked, or that have no weights yet."""
     tensors = [*module.parameters(), *module.buffers()]
     if isinstance(module, torch.jit.ScriptModule):
-        wrong = "a TorchScript module, whose layers cannot be probed: return the module that it was made from"
+        wrong = "a TorchScript module, whose layers cannot be probed: return the original module"
     elif any(map(is_lazy, tensors)):
-        wrong = "a module with lazy layers that have no weights yet: run it once on an image before it is returned"
+        wrong = "a module with lazy layers, which have no weights yet: run it once on an image before you return it"
     elif any(tensor.is_meta for tensor in tensors):
         wrong = "a module on the device meta, which has no weights: build it on the CPU"
     else:
@@ -210,47 +179,32 @@ def _check_module(spec: str, module: nn.Module) -> None:
     raise LabelsimError(f"model.name {spec!r} returned {wrong}.")
 
 
-def _import(spec: str, source: str) -> object:
+def _import(spec: str, source: str, base: Path) -> ModuleType:
     try:
+        if source.endswith(".py"):
+            return _run_file(base / Path(source).expanduser())
         return importlib.import_module(source)
-    except ModuleNotFoundError as error:
-        # Only if the spec's own module is missing; else it is there and lacks something that it imports.
-        if error.name and f"{source}.".startswith(f"{error.name}."):
-            raise LabelsimError(
-                f"{spec!r}: there is no module {error.name!r} in this environment. "
-                "Install it, or give the file: path/to/file.py:callable."
-            ) from error
-        raise LabelsimError(f"{spec!r} could not be imported: {reason(error)}") from error
     except Exception as error:
         raise LabelsimError(f"{spec!r} could not be imported: {reason(error)}") from error
 
 
-def _import_file(spec: str, path: Path) -> object:
+def _run_file(path: Path) -> ModuleType:
+    """Import a file as it is now: Python's cache of compiled files misses an edit within a second of the last."""
+    code = path.read_bytes()
+    # Named after its contents, so that objects from the file have the same module name on every machine.
+    name = f"_labelsim_{path.stem}_{hashlib.blake2b(code, digest_size=8).hexdigest()}"
     path = path.resolve()
-    if not path.is_file():
-        raise LabelsimError(f"{spec!r}: there is no file {path}.")
-    # Named after its contents, so that what comes from the file has the same name on every machine.
-    name = f"_labelsim_{path.stem}_{hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()}"
     if name in sys.modules and sys.modules[name].__file__ == str(path):
         return sys.modules[name]
-    module_spec = importlib.util.spec_from_file_location(name, path, loader=_SourceLoader(name, str(path)))
-    assert module_spec is not None  # the name ends in .py
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up here
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and pickle look up a class's module here
     try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
+        exec(compile(code, path, "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
         del sys.modules[name]
-        raise LabelsimError(f"{spec!r} could not be imported: {reason(error)}") from error
+        raise
     return module
-
-
-class _SourceLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the file as it is: Python's cache of compiled files overlooks an edit within a second of the last."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _call(spec: str, base: Path) -> object:
@@ -263,32 +217,31 @@ def _call(spec: str, base: Path) -> object:
         raise LabelsimError(f"{spec!r} failed when it was called without arguments: {reason(error)}") from error
 
 
-def _find_file(weights: str, base: Path, wrong: str) -> Path:
+def _find_file(weights: str, base: Path, expected: str) -> Path:
     path = base / Path(weights).expanduser()
-    if path.is_file():
-        return path
-    what = f"a folder ({path})" if path.is_dir() else f"no existing file ({path})"
-    raise LabelsimError(f"model.weights {weights!r} {wrong.format(what)}")
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise LabelsimError(f"model.weights {weights!r} is not valid: {path} {what}; expected {expected}.")
+    return path
 
 
 def _check_transform(spec: str, transform: object) -> Transform:
-    """Try a transform on a grey image, so that a wrong one does not cost a run."""
+    """Try a transform on a grey image, before it costs a run."""
     if not callable(transform):
         raise LabelsimError(
-            f"model.transform {spec!r} must return the transform, a callable, when called without arguments; "
-            f"it returned a {type(transform).__name__}."
+            f"model.transform {spec!r} returned a {type(transform).__name__}; expected the transform, a callable."
         )
     try:
         image = transform(PIL.Image.new("RGB", (320, 256), (128, 128, 128)))
     except Exception as error:
         raise LabelsimError(
-            f"the transform that model.transform {spec!r} returned failed on a PIL image: {reason(error)}"
+            f"the transform from model.transform {spec!r} failed on a PIL image: {reason(error)}"
         ) from error
     if not (isinstance(image, Tensor) and image.is_floating_point() and image.ndim == 3):
         shape = f" {image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else ""
         raise LabelsimError(
-            f"model.transform {spec!r} makes a {type(image).__name__}{shape} of an RGB image; "
-            "a float tensor (3, height, width) is needed."
+            f"the transform from model.transform {spec!r} returned a {type(image).__name__}{shape} for an RGB image; "
+            "expected a float tensor (3, height, width)."
         )
     return transform
 

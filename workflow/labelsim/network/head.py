@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from math import prod
 
 from torch import nn
 
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, near
 from labelsim.network.tracing import Call, Trace
 
 __all__ = ["find_head"]
@@ -24,8 +23,8 @@ def find_head(module: nn.Module, traced: Trace, head: str = "auto") -> tuple[str
     traced : Trace
         Its dry run.
     head : str
-        The layer's name; `auto` for the layer whose output, up to operations without weights, is the network's. Of
-        several, as in networks that average them, the one with most inputs; of equal ones, the last.
+        The layer's name; `auto` for the layer after which only operations without weights follow. If there are
+        several, as in networks that average their outputs, the one with the most inputs; of equal ones, the last.
 
     Returns
     -------
@@ -35,7 +34,7 @@ def find_head(module: nn.Module, traced: Trace, head: str = "auto") -> tuple[str
         M, the number of hidden units: the layer's input is (N, M) or (N, M, 1, 1), or, for a convolution of 1 x 1,
         (N, M, H, W), of which the hidden state is the mean over height and width.
     list of str
-        What the user should read in the log.
+        Notes for the user's log.
 
     Raises
     ------
@@ -44,12 +43,12 @@ def find_head(module: nn.Module, traced: Trace, head: str = "auto") -> tuple[str
     """
     modules = dict(module.named_modules())
     calls = {call.name: call for call in traced.calls}  # the last of each
-    last = "Last ran " + ", ".join(f"{call.name} ({type(modules[call.name]).__name__})" for call in traced.calls[-5:])
+    ran = [f"{call.name} ({type(modules[call.name]).__name__})" for call in traced.calls[-5:]]
+    last = f"The last layers that run are {', '.join(ran)}"
     if head != "auto":
         if head not in calls:
             what = "the forward pass does not run" if head in modules else "there is no module"
-            near = ", ".join(difflib.get_close_matches(head, calls, n=5))
-            raise LabelsimError(f"probe.head: {what} {head!r}. {f'Near: {near}. ' if near else ''}{last}.")
+            raise LabelsimError(f"probe.head: {what} {head!r}{near(head, calls)} {last}.")
         units = _units(calls[head], modules[head])
         if units is None:
             raise LabelsimError(f"probe.head: {_wrong_shape(calls[head])}: set it to another layer. {last}.")
@@ -59,19 +58,19 @@ def find_head(module: nn.Module, traced: Trace, head: str = "auto") -> tuple[str
         raise LabelsimError(f"{_why_none(traced, calls)}: set probe.head to the classification layer. {last}.")
     name = max(reversed(found), key=lambda name: found[name])
     others = ", ".join(other for other in found if other != name)
-    note = f"the network's output comes from several layers: the hidden state is the input of {name}, not of {others}"
-    return name, found[name], [f"{note} (probe.head chooses)"] if others else []
+    note = f"the network's output comes from several layers; the hidden state is the input of {name}, not of {others}"
+    return name, found[name], [f"{note} (set probe.head to change that)"] if others else []
 
 
 def _heads(traced: Trace, calls: dict[str, Call]) -> list[str]:
-    """Modules that compute what the output is made of, in the order in which they ran."""
+    """Modules that ran the last products before the output, in the order in which they ran."""
     counts = Counter(operation.module for operation in traced.operations)
     runs = Counter(call.name for call in traced.calls)
     return list(
         dict.fromkeys(
             operation.module
             for operation in traced.last
-            # A module of several products, or that changes the size first, takes something else than the last product.
+            # In a module with several products, or that resizes its input, the last product has another input.
             if operation.module in calls
             and counts[operation.module] == runs[operation.module]
             and operation.size == prod(calls[operation.module].input_shape or ())
@@ -80,7 +79,7 @@ def _heads(traced: Trace, calls: dict[str, Call]) -> list[str]:
 
 
 def _units(call: Call, layer: nn.Module) -> int | None:
-    """M, if the input of a layer can be the hidden state."""
+    """M, if the input of a layer has the shape of a hidden state; else None."""
     shape = call.input_shape
     if shape is None or len(shape) not in (2, 4) or shape[0] != 1:
         return None
@@ -97,9 +96,8 @@ def _wrong_shape(call: Call) -> str:
 
 def _why_none(traced: Trace, calls: dict[str, Call]) -> str:
     if not traced.last:
-        return "the network's output comes from no linear layer"
+        return "no linear layer computes the network's output"
     if heads := _heads(traced, calls):
         return _wrong_shape(calls[heads[-1]])
-    return (
-        f"the network's output is computed in the code of {traced.last[-1].module or 'its forward pass'}, by no layer"
-    )
+    where = traced.last[-1].module or "its forward pass"
+    return f"the network's output is computed by the code of {where}, not by a layer"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, near
 from labelsim.methods import METHODS
 
 __all__ = ["check_methods", "layer_groups"]
 
 
 def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | None = None) -> None:
-    """Refuse methods that compare channels where no layer is probed.
+    """Refuse methods that need layers if no layer is probed.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | 
     layers : sequence of str
         Names of all layers.
     missing : str, optional
-        Why there is none.
+        Why there are none.
 
     Raises
     ------
@@ -31,10 +31,10 @@ def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | 
     refused = [method for method in methods if METHODS[method].by_layer]
     if refused and not layers:
         raise LabelsimError(
-            f"similarity.methods: {' and '.join(refused)} compare the layers' channels, but of this network no layer "
-            f"is probed: {missing or 'the log of the stage network says why'}.\n"
-            "Set similarity.methods to [hidden], which compares the input of the classification layer; "
-            "or name layers in probe.layers (`labelsim layers` shows what is left out)."
+            f"similarity.methods: {' and '.join(refused)} need layers, but no layer of this network is probed: "
+            f"{missing or 'see the log of the stage network'}.\n"
+            "Set similarity.methods to [hidden], or select layers with probe.layers (`labelsim layers` shows which are "
+            "left out)."
         )
 
 
@@ -46,12 +46,12 @@ def layer_groups(layers: Sequence[str], globs: Mapping[str, Sequence[str]]) -> d
     layers : sequence of str
         Names of all layers.
     globs : mapping of str to sequence of str
-        The configuration's `similarity.layer_groups`: name of a group, and globs over layer names.
+        The configuration's `similarity.layer_groups`: globs over layer names, by group.
 
     Returns
     -------
     dict of str to list of str
-        In the order of `layers`; the group `all` is first.
+        Layers in the order of `layers`; the group `all` is first.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def layer_groups(layers: Sequence[str], globs: Mapping[str, Sequence[str]]) -> d
             if not any(fnmatchcase(name, pattern) for name in layers):
                 raise LabelsimError(
                     f"similarity.layer_groups.{group}: {pattern!r} matches none of the {len(layers)} layers"
-                    + (f", such as {', '.join(layers[:3])}; `labelsim layers` lists them" if layers else "")
+                    f"{near(pattern, layers)}"
                 )
         groups[group] = [name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns)]
     return groups

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import nn
 from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, near
 from labelsim.network.tracing import Call, Shape, Trace
 
 __all__ = ["At", "Layer", "Site", "Skipped", "find_sites", "is_everything", "missing", "note_activations"]
@@ -22,7 +21,7 @@ At = Literal["convolution", "batch_norm", "activation"]
 Skipped = list[tuple[str, str]]
 
 _NOT_ELEMENTWISE = {"GLU", "LogSoftmax", "MultiheadAttention", "Softmax", "Softmax2d", "Softmin"}
-_TIMM_ACTIVATIONS = "timm.layers.activations"  # timm's own, told by where they are defined: timm is optional
+_TIMM_ACTIVATIONS = "timm.layers.activations"  # timm's own, recognized by their module, as timm is optional
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__ if name not in _NOT_ELEMENTWISE)
 _NOT_RUN = "the forward pass does not run it"
 _CONSTANT = "its output does not depend on the image"
@@ -59,19 +58,19 @@ def find_sites(module: nn.Module, traced: Trace, globs: Sequence[str], at: At, h
     at : {"convolution", "batch_norm", "activation"}
         What is read.
     head : str
-        Name of the classification layer, which is no layer of A(X).
+        Name of the classification layer, which does not count as a layer.
 
     Returns
     -------
     list of Site
         In the order in which the forward pass runs them.
     list of (str, str)
-        Selected layers that cannot be read, each with the reason.
+        Selected layers that cannot be read, with the reason.
 
     Raises
     ------
     LabelsimError
-        If a glob matches nothing, or a convolution that was asked for by name is called more than once.
+        If a glob matches nothing, or a convolution is called more than once.
     """
     if at == "activation":
         return _find_activations(module, traced.calls, globs, head)
@@ -83,20 +82,20 @@ def find_sites(module: nn.Module, traced: Trace, globs: Sequence[str], at: At, h
 
 
 def _is_map(shape: Shape | None) -> TypeGuard[Shape]:
-    """Whether this is the shape of one image's feature map, (1, channels, height, width)."""
+    """Whether a shape is (1, channels, height, width)."""
     return shape is not None and len(shape) == 4 and shape[0] == 1
 
 
 def is_everything(globs: Sequence[str]) -> bool:
-    """Whether `probe.layers` is the default, which asks for no layer in particular."""
+    """Whether `probe.layers` is the default."""
     return list(globs) == ["*"]
 
 
 def missing(skipped: Skipped, at: At) -> str:
-    """Say why no layer is left to read."""
+    """Say why there is no layer to read."""
     kind = "activation" if at == "activation" else "convolution"
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5]) or f"the network has no {kind} module"
-    return f"probe.layers and probe.at={at!r} leave nothing to read ({reasons})"
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5]) or f"no {kind} module matches"
+    return f"probe.layers and probe.at={at!r} select no layer that can be read ({reasons})"
 
 
 def _is_activation(module: nn.Module) -> bool:
@@ -104,46 +103,33 @@ def _is_activation(module: nn.Module) -> bool:
 
 
 def note_activations(module: nn.Module, calls: Sequence[Call]) -> list[str]:
-    """Note that a network has other activations than ReLU; those that are no modules cannot be seen."""
-    ran = [module.get_submodule(call.name) for call in calls]
-    activations = [submodule for submodule in ran if _is_activation(submodule)]
+    """Note that a network has other activations than ReLU, as far as they are modules."""
+    activations = [found for call in calls if _is_activation(found := module.get_submodule(call.name))]
     if not activations or any(isinstance(submodule, nn.ReLU | nn.ReLU6) for submodule in activations):
         return []
     kinds = ", ".join(dict.fromkeys(type(submodule).__name__ for submodule in activations))
     return [
-        f"no ReLU module runs in this network (its activations: {kinds}); "
-        "A(X) is the mean of ReLU(output), as equation 2 has it"
+        f"this network has no ReLU module (its activations: {kinds}); "
+        "A(X) is the mean of ReLU(output) nevertheless, as in equation 2"
     ]
 
 
-def _select(names: Sequence[tuple[str, ...]], globs: Sequence[str], what: str) -> list[int]:
-    """Positions of the layers that any glob matches by any of their names."""
-    if not names and is_everything(globs):
-        return []
-    if not names:
-        raise LabelsimError(f"the network has no {what} module.")
-    every = [name for aliases in names for name in aliases]
+def _check_globs(globs: Sequence[str], names: Sequence[str], what: str) -> None:
+    """Refuse a glob that matches no name, if there are any names."""
     for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in every):
-            near = difflib.get_close_matches(glob, every, n=5) or every[:5]
-            raise LabelsimError(
-                f"probe.layers: {glob!r} matches none of the {len(names)} {what} modules; there are, for "
-                f"instance, {', '.join(near)}."
-            )
-    chosen = [
-        position
-        for position, aliases in enumerate(names)
-        if any(fnmatchcase(name, glob) for glob in globs for name in aliases)
-    ]
-    if not chosen:
-        raise LabelsimError(f"probe.layers is empty: give globs over the {what} modules, such as '*'.")
-    return chosen
+        if names and not any(fnmatchcase(name, glob) for name in names):
+            raise LabelsimError(f"probe.layers: {glob!r} matches no {what} module{near(glob, names)}")
+
+
+def _matches(globs: Sequence[str], *names: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs for name in names)
 
 
 def _find_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str], head: str) -> tuple[list[Site], Skipped]:
     """Find the selected convolutions, and those that cannot be read."""
     names = [name for name, submodule in module.named_modules() if isinstance(submodule, nn.Conv2d)]
-    chosen = {names[position] for position in _select([(name,) for name in names], globs, "convolution")}
+    _check_globs(globs, names, "convolution")
+    chosen = {name for name in names if _matches(globs, name)}
     calls = {call.name: call for call in reversed(traced.calls) if call.name in chosen}  # the first of each
     counts = Counter(call.name for call in traced.calls)
     sites: list[Site] = []
@@ -153,8 +139,8 @@ def _find_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str], h
             skipped.append((name, "it is the classification layer"))
         elif counts[name] > 1 and not is_everything(globs):
             raise LabelsimError(
-                f"the convolution {name!r} is called more than once in a forward pass, so its channels "
-                "have no single value: choose probe.layers so that it is left out."
+                f"probe.layers: the convolution {name!r} is called more than once in a forward pass, so its channels "
+                "have no single value. Exclude it."
             )
         elif counts[name] > 1:
             skipped.append((name, f"it is called {counts[name]} times, so its channels have no single value"))
@@ -166,31 +152,28 @@ def _find_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str], h
             sites.append(Site(Layer(name, call.output_shape[1]), name, 0))
     skipped += [(name, _NOT_RUN) for name in names if name in chosen - calls.keys()]
     skipped += _hidden_convolutions(module, traced, globs)
-    # A name given in full asks for it all the same.
+    # With other globs, the user has asked for it.
     if is_everything(globs) and len(sites) == 1 and (patch := _patch(module.get_submodule(sites[0].module))):
-        reason = f"it only cuts the image into patches, one every {patch} pixels; no other convolution runs"
+        reason = f"it only cuts the image into patches, {patch} pixels apart; no other convolution runs"
         return [], [(sites[0].layer.name, reason), *skipped]
     return sites, skipped
 
 
 def _hidden_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str]) -> Skipped:
-    """Convolutions that run below the modules, or in modules that are no Conv2d."""
+    """Convolutions outside modules of type Conv2d."""
     counts = Counter(operation.module for operation in traced.operations if operation.kind == "convolution")
-    kinds = {name: type(module.get_submodule(name)) for name in counts}
-    return [
-        (
-            name or kind.__name__,
-            f"it is a {kind.__name__}, no Conv2d: {count} convolution{'s' * (count > 1)} in its code",
-        )
-        for name, count in counts.items()
-        if not issubclass(kind := kinds[name], nn.Conv2d) and any(fnmatchcase(name, glob) for glob in globs)
-    ]
+    skipped = []
+    for name, count in counts.items():
+        kind = type(module.get_submodule(name))
+        if not issubclass(kind, nn.Conv2d) and _matches(globs, name):
+            skipped.append((name or kind.__name__, f"it is a {kind.__name__}, not a Conv2d ({count} convolutions)"))
+    return skipped
 
 
 def _patch(convolution: nn.Module) -> str | None:
-    """Distance of the patches that a vision transformer's only convolution cuts the image into."""
+    """Distance of a vision transformer's patches, if this convolution cuts the image into patches."""
     assert isinstance(convolution, nn.Conv2d)
-    # No transformer has patches of less than 4 x 4 pixels; a small network's only layer may well skip a pixel.
+    # Transformers have patches of at least 4 x 4 pixels; the only layer of a small network may have a stride of 2.
     cuts = convolution.in_channels == 3 and all(step >= 4 for step in convolution.stride)
     return " x ".join(map(str, convolution.stride)) if cuts else None
 
@@ -198,7 +181,7 @@ def _patch(convolution: nn.Module) -> str | None:
 def _find_batch_norms(
     module: nn.Module, calls: Sequence[Call], convolutions: Sequence[Site]
 ) -> tuple[list[Site], Skipped]:
-    """Find for each convolution the batch norm that takes its output; the layer keeps its name."""
+    """Find for each convolution the batch norm after it; the layer keeps the convolution's name."""
     norms = {
         call.read: call
         for call in reversed(calls)  # of several, the first
@@ -211,9 +194,9 @@ def _find_batch_norms(
         output = outputs[site.layer.name]
         norm = norms.get(output.wrote)
         if norm is None or norm.input_shape != output.output_shape:
-            skipped.append((site.layer.name, "no batch norm takes its output"))
+            skipped.append((site.layer.name, "no batch norm follows it"))
             continue
-        # timm's BatchNormAct2d goes on to a dropout (an Identity) and its activation: what it gives is not the norm's.
+        # timm's BatchNormAct2d also applies a dropout (an Identity) and its activation: its output is not the norm's.
         inside = [call for call in calls if call.name.startswith(f"{norm.name}.") and call.index == norm.index]
         kinds = [type(module.get_submodule(call.name)) for call in inside]
         if kinds and kinds[0] is nn.Identity:
@@ -222,7 +205,7 @@ def _find_batch_norms(
             sites.append(Site(site.layer, norm.name, norm.index))
         else:
             names = ", ".join(kind.__name__ for kind in kinds)
-            skipped.append((site.layer.name, f"its batch norm {norm.name} applies {names} before it can be read"))
+            skipped.append((site.layer.name, f"its batch norm {norm.name} also applies {names}"))
     return sites, skipped
 
 
@@ -230,28 +213,26 @@ def _find_activations(
     module: nn.Module, calls: Sequence[Call], globs: Sequence[str], head: str
 ) -> tuple[list[Site], Skipped]:
     """Find the selected calls of activation modules, and those that cannot be read."""
-    modules = {name: submodule for name, submodule in module.named_modules() if _is_activation(submodule)}
+    modules = [name for name, submodule in module.named_modules() if _is_activation(submodule)]
     counts = Counter(call.name for call in calls)
     found = [call for call in calls if call.name in modules]
     heads = {call.wrote for call in calls if call.name == head}
-    unused = [name for name in modules if not counts[name]]
-    full = [f"{call.name}#{call.index + 1}" if counts[call.name] > 1 else call.name for call in found]
-    aliases = [(name, call.name) for name, call in zip(full, found, strict=True)] + [(name,) for name in unused]
+    names = [f"{call.name}#{call.index + 1}" if counts[call.name] > 1 else call.name for call in found]
+    _check_globs(globs, list(dict.fromkeys([*names, *modules])), "activation")
     sites: list[Site] = []
     skipped: Skipped = []
-    for position in _select(aliases, globs, "activation"):
-        name = aliases[position][0]
-        call = found[position] if position < len(found) else None
-        if call is None:
-            skipped.append((name, _NOT_RUN))
-        elif not _is_map(call.output_shape):
+    for name, call in zip(names, found, strict=True):
+        if not _matches(globs, name, call.name):
+            continue
+        if not _is_map(call.output_shape):
             skipped.append((name, f"its output is {call.output_shape}, not (1, channels, height, width)"))
         elif call.wrote is None:
             skipped.append((name, _CONSTANT))
         elif call.channels not in (1, None):
             skipped.append((name, f"its channels are dimension {call.channels}, not 1"))
         elif call.read in heads:
-            skipped.append((name, "it takes the classification layer's output"))
+            skipped.append((name, "it is applied to the classification layer's output"))
         else:
             sites.append(Site(Layer(name, call.output_shape[1]), call.name, call.index))
+    skipped += [(name, _NOT_RUN) for name in modules if not counts[name] and _matches(globs, name)]
     return sites, skipped

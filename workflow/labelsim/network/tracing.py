@@ -1,4 +1,4 @@
-"""A dry run of a network, followed operation by operation: which modules run, and what is computed from the image."""
+"""A dry run of a network, operation by operation: which modules run, and what is computed from the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, reason
 
 __all__ = ["Call", "Operation", "Shape", "Trace", "trace"]
 
@@ -27,18 +27,18 @@ _RESHAPES = {"_unsafe_view", "squeeze", "unsqueeze", "view"}
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """An operation on what was computed from the image.
+    """An operation on values that depend on the image.
 
     Attributes
     ----------
     kind : {"convolution", "product", "other"}
-        A two-dimensional convolution; a matrix product with a constant, as a linear layer computes it; all else.
+        A two-dimensional convolution; a matrix product with a constant, as in a linear layer; anything else.
     module : str
         Name of the innermost module that runs it, empty for the network itself.
     size : int
         Number of elements of the operand that depends on the image.
     parents : tuple of Operation
-        What its inputs come from.
+        The operations that computed its inputs.
     """
 
     kind: Literal["convolution", "product", "other"]
@@ -49,20 +49,20 @@ class Operation:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module; a shape is None where there is no single tensor, an operation where it is constant.
+    """One call of a module.
 
     Attributes
     ----------
     name : str
-        The module's.
+        Name of the module.
     index : int
-        Of this module's calls.
+        Number of earlier calls of this module.
     input_shape, output_shape : tuple of int or None
-        Of the first input and of the output.
+        Shapes of the first input and of the output; None if they are not tensors.
     read, wrote : Operation or None
-        The operations that computed them; views and copies count as what they were made of.
+        The operations that computed them, apart from views and copies; None if they do not depend on the image.
     channels : int or None
-        The dimension of the first input that holds channels, as far as it is known.
+        The channel dimension of the first input, if it is known.
     """
 
     name: str
@@ -76,18 +76,18 @@ class Call:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a dry run shows.
+    """Result of a dry run.
 
     Attributes
     ----------
     calls : list of Call
-        Of every module but the network itself, in the order in which they ended.
+        Calls of all modules except the network itself, in the order in which they ended.
     operations : list of Operation
         Convolutions and products, in the order in which they ran.
     last : list of Operation
-        Of these, the ones that the output is computed from with no other between, in the same order.
+        The last of these before the output, on each path to it.
     output : object
-        What the network returned.
+        The network's output.
     """
 
     calls: list[Call]
@@ -113,11 +113,11 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
     Raises
     ------
     LabelsimError
-        If the network fails on the example.
+        If the network fails.
     """
     image = example.clone()
     calls: list[Call] = []
-    # no_grad, as in the inference mode a module's operations are not seen one by one.
+    # no_grad, because the inference mode does not dispatch a module's operations one by one.
     with (
         torch.inference_mode(False),
         torch.no_grad(),
@@ -128,20 +128,20 @@ def trace(module: nn.Module, example: Tensor) -> Trace:
             output = module(image)
         except Exception as error:
             raise LabelsimError(
-                f"the network fails on an input of shape {tuple(example.shape)} "
-                f"({type(error).__name__}: {error}). Does model.transform fit the network?"
+                f"the network fails on an input of shape {tuple(example.shape)} ({reason(error)}). "
+                "Does model.transform fit the network?"
             ) from error
     return Trace(calls, follower.operations, follower.last(output), output)
 
 
 class _Follower(TorchDispatchMode):
-    """Sees every operation below the modules, and follows what is computed from the image."""
+    """Records every operation on values that depend on the image."""
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
         self.operations: list[Operation] = []
         self.running = [""]  # names of modules, the innermost last
-        self._kept = [image]  # so that no memory is used twice, nor any identity
+        self._kept = [image]  # so that neither memory nor ids are reused
         self._writers = {_memory(image): Operation("other", "", image.numel(), ())}
         self._channels: dict[int, int | None] = {id(image): 1}
 
@@ -163,15 +163,15 @@ class _Follower(TorchDispatchMode):
         return result
 
     def writer(self, value: object) -> Operation | None:
-        """The operation that wrote a tensor's memory last; None if it does not depend on the image."""
+        """The last operation that wrote a tensor's memory; None if it does not depend on the image."""
         return self._writers.get(_memory(value)) if isinstance(value, Tensor) else None
 
     def channels(self, value: object) -> int | None:
-        """The dimension of a tensor that holds channels."""
+        """The channel dimension of a tensor, if it is known."""
         return self._channels.get(id(value))
 
     def last(self, output: object) -> list[Operation]:
-        """The last convolutions and products on every way to the output."""
+        """The last convolutions and products on every path to the output."""
         found: set[Operation] = set()
         seen: set[Operation] = set()
         pending = [writer] if (writer := self.writer(output)) else []
@@ -226,7 +226,7 @@ class _Follower(TorchDispatchMode):
 
 @contextmanager
 def _recording(module: nn.Module, follower: _Follower, calls: list[Call]) -> Iterator[None]:
-    """Append every call of a submodule to `calls` while this lasts."""
+    """Append every call of a submodule to `calls`."""
     counts: Counter[str] = Counter()
     inputs: list[tuple[Shape | None, Operation | None, int | None]] = []
 

@@ -12,34 +12,34 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from labelsim.errors import LabelsimError, reason
+from labelsim.errors import LabelsimError, listed, reason
 
 __all__ = ["WRAPPER", "classes_in", "load_state", "read_state"]
 
-WRAPPER = re.compile(r"module\.|_orig_mod\.")  # DataParallel's and torch.compile's, before a key
-_LFS = b"version https://git-lfs"  # how a pointer begins
+WRAPPER = re.compile(r"module\.|_orig_mod\.")  # prefixes of keys, from DataParallel and torch.compile
+_LFS = b"version https://git-lfs"  # start of a pointer file
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# torchvision's own DenseNet files say norm.1 for norm1.
+# torchvision's own DenseNet files have norm.1 for norm1.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """Read the state dict in a file, without ever executing code from it.
+    """Read a state dict from a file, without executing code from it.
 
     Parameters
     ----------
     file : Path
-        A ``.safetensors`` file, or one that ``torch.save`` wrote.
+        A ``.safetensors`` file, or one written by ``torch.save``.
 
     Returns
     -------
     dict of str to Tensor
-        The file's contents, or what it has under ``state_dict`` or ``model``.
+        The file's contents, or its entry ``state_dict`` or ``model``.
 
     Raises
     ------
     LabelsimError
-        If the file cannot be read, or holds something else.
+        If the file cannot be read, or does not contain a state dict.
     """
     loaded: Any
     try:
@@ -48,7 +48,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
         else:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Garbage in place of a file raises anything from EOFError to KeyError.
+        # A damaged file can raise anything from EOFError to KeyError.
         raise LabelsimError(_unreadable(file, error)) from error
     if isinstance(loaded, Mapping):
         nested = (loaded[key] for key in ("state_dict", "model") if isinstance(loaded.get(key), Mapping))
@@ -56,25 +56,24 @@ def read_state(file: Path) -> dict[str, Tensor]:
         if state and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
             return state
     raise LabelsimError(
-        f"model.weights {file} holds no state dict: it must be a dict of tensors, or have one under "
-        "'state_dict' or 'model'."
+        f"model.weights {file} is not a state dict; expected a dict of tensors, or one under 'state_dict' or 'model'."
     )
 
 
 def classes_in(module: nn.Module, state: Mapping[str, Tensor]) -> int | None:
-    """Find the number of classes in a state dict, if that is all that keeps it from fitting a network.
+    """Number of classes in a state dict that fits a network otherwise.
 
     Parameters
     ----------
     module : nn.Module
-        The network with another number of classes.
+        The network, with any number of classes.
     state : mapping of str to Tensor
         As `read_state` returns it.
 
     Returns
     -------
     int or None
-        None if the network fits as it is, or if more than the number of classes differs.
+        None if the state dict fits as it is, or if more than the number of classes differs.
     """
     own = module.state_dict()
     _, differs = _fit(module, state)
@@ -99,13 +98,12 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> No
     Raises
     ------
     LabelsimError
-        If a tensor is missing, is one too many, or has another shape, or holds other numbers than real ones where
-        the network has such.
+        If tensors are missing, unexpected, of another shape, or not real where the network's are.
     """
     own = module.state_dict()
     fits, differs = _fit(module, state)
     versioned: Any = OrderedDict(fits)
-    # Without versions of its own, modules look for their old names too; MNASNet insists on one.
+    # Without versions, modules also look for their old names; MNASNet requires one.
     versioned._metadata = {"": {"version": module._version}}
     try:
         missing, unexpected = module.load_state_dict(versioned, strict=False)
@@ -119,11 +117,11 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> No
     ]
     problems = {
         "of another shape": shapes,
-        "of another type of number": types,
+        "of another type": types,
         "missing": [key for key in missing if key not in differs],
         "unexpected": unexpected,
     }
-    found = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys]
+    found = [f"{len(keys)} {what}: {listed(keys, 5)}" for what, keys in problems.items() if keys]
     if found:
         raise LabelsimError(f"model.weights {file} does not fit {type(module).__name__}: {'; '.join(found)}.")
 
@@ -133,18 +131,18 @@ def _unreadable(file: Path, error: Exception) -> str:
     said = reason(error)
     if refused := re.search(r"GLOBAL (\S+)", said):
         return (
-            f"model.weights {file} holds a Python object ({refused[1]}), which could run code when loaded: "
-            "it was not loaded. Save the state dict alone: torch.save(network.state_dict(), file)."
+            f"model.weights {file} was not loaded: it contains a Python object ({refused[1]}), which could run code. "
+            "Save the state dict alone: torch.save(network.state_dict(), file)."
         )
     if "TorchScript" in said:
         return (
-            f"model.weights {file} is a TorchScript archive, which was not loaded. "
-            "Save its state dict alone: torch.save(torch.jit.load(file).state_dict(), other)."
+            f"model.weights {file} is a TorchScript archive. "
+            "Save its state dict instead: torch.save(torch.jit.load(file).state_dict(), other)."
         )
     if not isinstance(error, OSError) and _begins_with(file, _LFS):
-        return f"model.weights {file} is a pointer of Git LFS, not the weights: run `git lfs pull` where it is."
-    # What PyTorch says of weights_only is advice to run code from the file.
-    return f"model.weights {file} is damaged or no weights file{'' if 'weights_only' in said else f' ({said})'}."
+        return f"model.weights {file} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder."
+    # PyTorch's message about weights_only advises to run code from the file.
+    return f"model.weights {file} is damaged or not a weights file{'' if 'weights_only' in said else f' ({said})'}."
 
 
 def _begins_with(file: Path, start: bytes) -> bool:
@@ -153,7 +151,7 @@ def _begins_with(file: Path, start: bytes) -> bool:
 
 
 def _fit(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Give a file's tensors the network's names, and split those whose shape differs from the others."""
+    """Rename a file's tensors to the network's names; return those of the right shape, and the others."""
     own = module.state_dict()
 
     def bare(key: str) -> str:
@@ -164,7 +162,3 @@ def _fit(module: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
     named = {bare(key): value for key, value in state.items()}
     differs = {key: value for key, value in named.items() if key in own and own[key].shape != value.shape}
     return {key: value for key, value in named.items() if key not in differs}, differs
-
-
-def _some(keys: list[str], most: int = 5) -> str:
-    return ", ".join(keys[:most]) + (", ..." if len(keys) > most else "")

@@ -1,4 +1,4 @@
-"""class_figure: a class with its nearest neighbors, an example image of each."""
+"""class_figure: a class and its nearest neighbors, with an example image of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pyarrow.compute import field
 from labelsim.dataset.classes import find_class
 from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
-from labelsim.errors import LabelsimError
 from labelsim.images.decode import ImageError, decode
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save
@@ -23,7 +22,7 @@ __all__ = ["class_figure"]
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 20  # images of a class that are tried before it is drawn without one
+_TRIES = 20  # images of a class to try before it is drawn without one
 
 
 def class_figure(
@@ -45,14 +44,11 @@ def class_figure(
     Raises
     ------
     LabelsimError
-        If no class, or more than one, has this name.
+        If no class, or more than one, matches the label.
     """
     table = read_table(classes)
     ids, names, notes = (table[name].to_pylist() for name in ("class_id", "class_name", "notes"))
-    try:
-        which = find_class(label, ids, names)
-    except LabelsimError as error:
-        raise LabelsimError(f"report.classes: {error}") from error
+    which = find_class(label, ids, names)
     found = read_table(neighbors)
     methods = set(found["method"].unique().to_pylist())
     chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
@@ -74,7 +70,7 @@ def class_figure(
 
 
 def _examples(manifest: Path, dataset: Mapping[str, Any], class_ids: Collection[str]) -> dict[str, Image.Image | None]:
-    """Return an example image of each class, the same each time; None if none of those tried can be decoded."""
+    """Return an example image of each class, the same in each call; None if no image can be decoded."""
     rows = read_table(manifest, filters=field("class_id").isin(list(class_ids)))
     source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
     images: dict[str, Image.Image | None] = dict.fromkeys(class_ids)

@@ -1,6 +1,6 @@
 """demo_digits: images for the demo, from scikit-learn's 1,797 handwritten digits (8 x 8 pixels).
 
-One half of them trains the demo's network (`demo_network`), the other half is the demo's dataset.
+One half is used to train the demo's network (`demo_network`), the other half is the demo's dataset.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ class Digits(NamedTuple):
 
 
 def digits(training: bool) -> Digits:
-    """Return half of scikit-learn's digits, the same each time; each class is split in half.
+    """Return half of scikit-learn's digits, the same in each call; each class is split in half.
 
     Parameters
     ----------
@@ -52,9 +52,7 @@ def digits(training: bool) -> Digits:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise LabelsimError(
-            "the demo needs scikit-learn, which is not installed: pip install 'labelsim[demo]'"
-        ) from error
+        raise LabelsimError("the demo needs scikit-learn: pip install 'labelsim[demo]'") from error
     bunch = load_digits()
     random = np.random.default_rng(0)
     shuffled = [random.permutation(np.flatnonzero(bunch.target == digit)) for digit in range(10)]
@@ -71,11 +69,6 @@ def demo_digits(folder: Path) -> None:
     ----------
     folder : Path
         Where to write `<digit>/<position>.png`.
-
-    Raises
-    ------
-    LabelsimError
-        If scikit-learn is not installed.
     """
     for position, image, label in zip(*digits(training=False), strict=True):
         path = folder / str(label) / f"{position:04d}.png"

@@ -51,7 +51,7 @@ def transform() -> Callable[[Image.Image], torch.Tensor]:
 def demo_network(output: Path, metrics: Path, threads: int = 1) -> None:
     """Train torchvision's ResNet18 on one half of the digits and test it on the other.
 
-    It seeds torch, and sets its threads and its deterministic algorithms, for the whole process.
+    Sets torch's seed, threads and deterministic algorithms for the whole process.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ def demo_network(output: Path, metrics: Path, threads: int = 1) -> None:
         Where to write the result of the test, as JSON: `accuracy` (0 to 1), `images` (number tested) and
         `seconds` (of training).
     threads : int
-        Number of threads of torch. Another number changes the last digits of the weights. Two threads are far slower
-        than one where the cores are busy, because they wait for each other in every small layer.
+        Number of threads of torch. It changes the last digits of the weights. On busy cores two threads are far
+        slower than one, because they wait for each other in every small layer.
 
     Raises
     ------
     LabelsimError
-        If the accuracy is below 95 %; nothing is written then.
+        If the accuracy is below 95 %. Then nothing is written.
     """
     torch.manual_seed(SEED)
     torch.use_deterministic_algorithms(True)
@@ -81,8 +81,8 @@ def demo_network(output: Path, metrics: Path, threads: int = 1) -> None:
     logger.info("Accuracy %.2f %% on %d digits, trained in %.0f s", 100 * accuracy, len(images), seconds)
     if accuracy < MIN_ACCURACY:
         raise LabelsimError(
-            f"the accuracy of the demo's network is only {accuracy:.1%}, it should be {MIN_ACCURACY:.0%}: "
-            "please report this, with the versions of torch and torchvision"
+            f"the accuracy of the demo's network is {accuracy:.1%}; expected at least {MIN_ACCURACY:.0%}. "
+            "Please report this, with the versions of torch and torchvision."
         )
     result = {"accuracy": accuracy, "images": len(images), "seconds": round(seconds, 1)}
     write_whole(metrics, f"{json.dumps(result, indent=2)}\n".encode())

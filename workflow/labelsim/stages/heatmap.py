@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def heatmap(similarity: Path, method: str, output: Path) -> None:
     """Draw a similarity matrix, its classes in the order of a hierarchical clustering.
 
-    With more than `labelsim.report.figures.MAX_CLUSTERED` classes, the picture says that they are too many.
+    With more than `labelsim.report.figures.MAX_CLUSTERED` classes, the picture only says so.
 
     Parameters
     ----------

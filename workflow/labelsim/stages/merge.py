@@ -1,4 +1,4 @@
-"""merge: the shards' moments into the moments of the classes."""
+"""merge: moments of the classes, from those of the shards."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def merge_shards(
     Parameters
     ----------
     shards : sequence of Path
-        The shards' stores of moments, in the order of the manifest: merging is done in that order.
+        The shards' stores of moments, in the order of the manifest, which is also the order of merging.
     rejects : sequence of Path
         The shards' tables of images that could not be used.
     index : Path
         As the stage `shard` wrote it.
     max_reject_fraction : float
-        More unusable images than this are an error, raised when the store is written.
+        More unusable images are an error, which is raised after the store is written.
     output : Path
-        The Zarr store to write: as the shards', for all classes, with `rejected`, the number of images
-        of each class that could not be used, and `class_name`.
+        The Zarr store to write: like the shards', but for all classes, and with `class_name` and `rejected`, the number
+        of unusable images of each class.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], nam
         (inside,) = np.nonzero((member >= block.start) & (member < block.stop))
         if not len(inside):
             continue
-        # They stand side by side in the shard, unless the order of classes changed since it was extracted.
+        # They are adjacent in the shard, unless the order of classes has changed since it was extracted.
         part = load_moments(dataset, name, **{"class": slice(inside[0], inside[-1] + 1)})
         at = (slice(None), member[inside] - block.start)
         result.put(at, merge(result.at(at), part.at((slice(None), inside - inside[0]))))
@@ -115,7 +115,7 @@ def _merge_block(datasets: Sequence[xarray.Dataset], members: Sequence[Any], nam
 
 
 def _sum_hits(datasets: Sequence[xarray.Dataset], members: Sequence[Any], name: str, classes: int) -> Any:
-    """Images by class that count as right; -1 for a class that no output stands for."""
+    """Correct images by class; -1 for a class without an output."""
     total = np.full(classes, -1, dtype=np.int64)
     for dataset, member in zip(datasets, members, strict=True):
         hits = load(dataset, name)
@@ -132,6 +132,6 @@ def _check_rejects(reasons: Counter[str], images: int, limit: float, tables: Seq
     raise LabelsimError(
         f"{rejected:,} of {images:,} images ({rejected / images:.1%}) could not be used; "
         f"extract.max_reject_fraction allows {limit:.1%}. Most frequent reasons:\n{listed}\n"
-        f"All are listed in {tables[0].parent}/*.rejects.parquet (labelsim.open_run(…).rejects() reads them). "
-        "Mend the images and run with --forcerun scan extract, or raise the limit."
+        f"All are listed in {tables[0].parent}/*.rejects.parquet (read them with labelsim.open_run(…).rejects()). "
+        "Fix the images and run with --forcerun scan extract, or raise the limit."
     )

@@ -32,13 +32,13 @@ __all__ = ["FOLDS", "moments"]
 logger = logging.getLogger(__name__)
 
 FOLDS = 8
-_AHEAD = 2  # chunks of features that are read while one is worked on
-# Means and squared deviations held at a time, 1.2 GB: those of ImageNet's 1,000 classes and ResNet34's layers.
+_AHEAD = 2  # chunks of features to read ahead
+# Means and squared deviations in memory, 1.2 GB: enough for ImageNet's 1,000 classes and ResNet34's layers.
 _HELD = 150_000_000
 
 
 def moments(features: Path, network: Path, class_ids: Path | None, classes: str, output: Path) -> None:
-    """Write the moments of one shard, for the classes that are in it.
+    """Write the moments of one shard, for its classes.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     network : Path
         As the stage `network` wrote it.
     class_ids : Path or None
-        As the stage `shard` wrote them; needed where the outputs stand for the dataset's classes.
+        As the stage `shard` wrote them; needed if the outputs are the dataset's classes.
     classes : str
         The configuration's `model.classes`.
     output : Path
-        The Zarr store to write. `top1` counts the images whose largest output is that of their class, `top5`
-        those where it is among the five largest; both are -1 for a class that no output is known to stand for.
+        The Zarr store to write. `top1` counts the images whose largest output is that of their class, `top5` those
+        where it is among the five largest; both are -1 for a class without a known output.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
         If the features are damaged, or `classes` do not fit the network's outputs.
     """
     dataset = open_store(features)
-    # In the order of the class index, whatever order the rows have.
+    # Sorted by class index, whatever the order of the rows.
     _, first, member = np.unique(load(dataset, "class_index"), return_index=True, return_inverse=True)
     present = load(dataset, "class_id").astype(object)[first]
     fold = folds(load(dataset, "sample_id").tolist(), FOLDS)
@@ -93,11 +93,10 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
 def _sums(
     dataset: xarray.Dataset, widths: Mapping[str, int], fold: NDArray[np.int8], member: NDArray[np.int64]
 ) -> Iterator[tuple[int, dict[str, Moments]]]:
-    """Moments by fold of a block of classes at a time, each with the position of its first class.
+    """Moments by fold, a block of classes at a time, with the position of the first class.
 
-    A block is held from its first row to its last. Where rows are sorted by class, one or two are held at a time. Where
-    a shard holds images of many classes in any order, as many as `_HELD` allows, and the features are read again for
-    the others.
+    A block stays in memory from its first row to its last: one or two at a time if rows are sorted by class. In any
+    other order, as many blocks as `_HELD` allows are summed at a time, and the features are read again for the others.
     """
     classes = int(member.max(initial=-1)) + 1
     block_of = member // CLASSES_PER_CHUNK
@@ -106,7 +105,7 @@ def _sums(
     for turn in _turns(block_of, most):
         held: dict[int, dict[str, Moments]] = {}
         for part, values in _chunks(dataset, list(widths)):
-            # The row of an image that could not be used is NaN in every array.
+            # Rows of rejected images are NaN in every array.
             used = ~np.isnan(values["hidden"]).any(axis=1)
             for block in sorted(turn.intersection(block_of[part].tolist())):
                 start = block * CLASSES_PER_CHUNK
@@ -122,7 +121,7 @@ def _sums(
 
 
 def _turns(block_of: NDArray[np.int64], most: int) -> list[set[int]]:
-    """The blocks of classes to sum in each reading of the features, so that at most so many are held at a time."""
+    """The blocks of classes to sum in each pass over the features: at most `most` are in memory at a time."""
     present, first = np.unique(block_of, return_index=True)
     _, from_end = np.unique(block_of[::-1], return_index=True)
     change = np.zeros(len(block_of) + 1, dtype=np.int64)
@@ -145,7 +144,7 @@ def _right_answers(
 
 
 def _chunks(dataset: xarray.Dataset, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, NDArray[np.floating]]]]:
-    """Chunks of rows of some of the features; the next ones are read while one is worked on."""
+    """Chunks of rows of some features, read ahead in threads."""
     size, chunk = dataset.sizes["sample"], dataset["gap"].encoding["chunks"][0]
 
     def read(part: slice) -> dict[str, NDArray[np.floating]]:
@@ -162,7 +161,7 @@ def _chunks(dataset: xarray.Dataset, names: Sequence[str]) -> Iterator[tuple[sli
 
 
 def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
-    """Merge some rows of samples into the moments of their groups, in place."""
+    """Add some rows of samples to the moments of their groups, in place."""
     present, member = np.unique(groups, return_inverse=True)
     found = of_groups(samples if len(rows) == len(samples) else samples[rows], member, len(present))
     begun = moments.count[present] > 0
@@ -177,14 +176,13 @@ def _put(writer: Writer, first: int, moments: Mapping[str, Moments]) -> None:
 
 
 def _by_fold(moments: Moments) -> Moments:
-    """Moments of groups numbered by fold and class as moments of (fold, class)."""
+    """Reshape moments of groups, numbered by fold and class, to (fold, class)."""
     shape = (FOLDS, len(moments.count) // FOLDS)
-    width = moments.mean.shape[1]  # 0 where no layer is probed
-    return Moments(moments.count.reshape(shape), moments.mean.reshape(*shape, width), moments.m2.reshape(*shape, width))
+    return Moments(*(part.reshape(*shape, *part.shape[1:]) for part in moments))
 
 
 def _expected(present: Sequence[str], classes: str, network: Path, class_ids: Path | None) -> NDArray[np.int64]:
-    """The output that stands for each class of the shard; -1 where none is known to."""
+    """The output for each class of the shard; -1 if none is known."""
     dataset = read_classes(class_ids.parent)[0] if class_ids is not None else []
     labels = output_labels(classes, read_document(network), dataset)
     output = {label: position for position, label in enumerate(labels or ())}

@@ -45,13 +45,13 @@ def neighbor_tables(
     similarity, moments, network : Path
         As the stages of these names (`merge` for the moments) wrote them.
     config : mapping
-        The whole configuration: `neighbors.k`, and what the tables' metadata tell of the run.
+        The whole configuration: `neighbors.k`, and metadata for the tables.
     version : str
         Of labelsim.
     neighbors, classes : Path
         The Parquet tables to write.
     summary : Path
-        The JSON file to write: what the run is of, and how accurate the network was, as fractions.
+        The JSON file to write: the run at a glance, with accuracies as fractions.
     """
     matrices, moment_data = open_store(similarity), open_store(moments)
     ids, names = (load(matrices, name).astype(object) for name in ("class_id", "class_name"))
@@ -93,7 +93,7 @@ def _summary(
     config: Mapping[str, Any],
     ids: NDArray[np.object_],
 ) -> dict[str, Any]:
-    """The run at a glance, as JSON values; what it says of the accuracy, and warns of, is logged as well."""
+    """The run at a glance, as JSON values; the accuracy and warnings are also logged."""
     used, right, rejected = _counts(moments)
     found = accuracy(used, **right)
     dtype, counts = config["store"]["dtype"], moments.attrs["underflow"]
@@ -128,7 +128,7 @@ def _summary(
 
 
 def _counts(moments: xarray.Dataset) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], NDArray[np.int64]]:
-    """Images used, those that count as right, and those rejected, of each class."""
+    """Used, correct and rejected images of each class."""
     right = {name: load(moments, name) for name in ("top1", "top5")}
     return load(moments, "count").sum(axis=0), right, load(moments, "rejected")
 
@@ -150,7 +150,7 @@ def _tell(found: Accuracy, published: float | None, judged: Verdict) -> None:
 
 
 def _rows(dataset: xarray.Dataset) -> Iterator[tuple[str, str, int, NDArray[np.float32]]]:
-    """Every matrix with its method and group, a chunk of rows at a time with the index of the first."""
+    """Method, group, index of the first row, and rows of every matrix, a chunk at a time."""
     groups = load(dataset, "group_name").tolist()
     for method in METHODS:
         if method not in dataset:
@@ -218,7 +218,7 @@ def _classes(
 
 
 def _note(used: int, left_out: list[str]) -> str:
-    """Why a class is left out of some matrices; empty if it is in all."""
+    """Why a class is missing from some matrices; empty if it is in all of them."""
     if not left_out:
         return ""
     if used == 0:

@@ -1,4 +1,4 @@
-"""network: build the network once, look what runs in it, and write down what identifies it."""
+"""network: build the network once, find its layers, and record what identifies it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def network(
     identity : str
         The stage's identity: JSON with the digests of the files that the configuration names.
     output : Path
-        The JSON file: what identifies the features, and under `information` what else there is to know.
+        The JSON file to write: what identifies the features, and other `information`.
     """
     built = load_model(model, probe)
     names = [layer.name for layer in built.layers]
@@ -50,8 +50,8 @@ def network(
         f"{built.hidden_units:,}",
         f"{built.outputs:,}",
     )
-    # The weights' digest is taken over the tensors: the file they came from does not count.
+    # The digest of the weights is computed from the tensors, so their file does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
-    # One file may define two networks with the same weights, which differ in what has none, such as the pooling.
+    # Two networks in a file may have the same weights, and differ in operations without weights, such as pooling.
     made_by = {"model": short_name(model["name"]), "at": probe["at"], "sources": sources}
     write_document(output, {**made_by, **built.describe(), "information": built.inform()})

@@ -1,4 +1,4 @@
-"""preflight: check what can be known before the first image is read, so that no extraction is for nothing."""
+"""preflight: check everything that can be checked before the first image is read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Pa
     config : mapping
         The whole configuration: `similarity`, `model.classes` and `report.classes` are checked.
     output : Path
-        The JSON file to write: layers of each group, the number of classes that an output stands for, and the ids of
-        the classes that figures are drawn of.
+        The JSON file to write: layers of each group, the number of classes with an output, and the ids of the classes
+        to draw.
 
     Raises
     ------
     LabelsimError
-        If a method cannot be computed, a layer group is empty, a class cannot be drawn, or `model.classes` does not
-        fit the network's outputs.
+        If a method cannot be computed, a layer group is empty, a class in `report.classes` is not found, or
+        `model.classes` does not fit the network's outputs.
     """
     description = read_document(network)
     layers = [name for name, _ in description["layers"]]
@@ -57,12 +57,12 @@ def _drawn(label: str, ids: Sequence[str], names: Sequence[str]) -> int:
 
 
 def _with_output(ids: Sequence[str], outputs: Sequence[str] | None) -> int:
-    """Number of classes that an output stands for; a warning if there is none, which may be intended."""
+    """Number of classes with an output; a warning if there is none, which may be intended."""
     known = len(set(ids).intersection(outputs or ()))
     if outputs and not known:
         logger.warning(
-            "No output of the network stands for a class of the dataset (outputs: %r, ...; classes: %r, ...), so the "
-            "accuracy will not be known. If some of them are the same class, set model.classes.",
+            "No output of the network is a class of the dataset (outputs: %r, ...; classes: %r, ...), so the accuracy "
+            "cannot be computed. If some of them are the same class, set model.classes.",
             outputs[0],
             ids[0],
         )

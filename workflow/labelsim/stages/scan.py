@@ -30,10 +30,10 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     dataset : mapping
         The configuration's section `dataset`.
     manifest : Path
-        The Parquet table to write. Its metadata hold the format that the images are read in, the classes, those
-        without images included, what was ignored, and the listing's notes.
+        The Parquet table to write. Its metadata are the format, the classes (including those without images), the
+        ignored files, and the listing's notes.
     threads : int
-        Images read at a time where `content_digest` is asked for.
+        Images to read at a time for `content_digest`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
 
 
 def _digests(source: Source, samples: pa.Table, threads: int) -> Iterator[str]:
-    # threads would come for the same group of rows, and each decode it
+    # several threads would decode the same group of rows
     with ThreadPoolExecutor(1 if source.reads_in_groups else max(1, threads)) as pool:
         for batch in samples.to_batches(max_chunksize=4096):
             yield from pool.map(lambda row: _digest(source, row), batch.to_pylist())
@@ -77,5 +77,5 @@ def _digest(source: Source, row: Mapping[str, Any]) -> str:
     try:
         return digest(source.read(row))
     except OSError as error:
-        # The extraction will reject it by name; once it can be read, its shard is another one.
+        # The extraction will reject the image; once it can be read, its shard changes.
         return f"cannot be read: {error.strerror}"

@@ -1,4 +1,4 @@
-"""shard: cut the manifest into shards that are named after what is in them."""
+"""shard: cut the manifest into shards that are named after their rows."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def shard(
     names: str,
     index: Path,
 ) -> None:
-    """Write a table for every shard that is not there yet, the classes in their order, and the index of all.
+    """Write a table for every new shard, the classes in their order, and the index of all shards.
 
     Parameters
     ----------
     manifest : Path
         As `scan` writes it.
     images_per_shard : int or "auto"
-        Aimed at; `auto`: as `automatic_aim` chooses.
+        Target size of a shard; `auto` is the size from `automatic_aim`.
     names : str
         The configuration's `dataset.class_names`.
     index : Path
         The JSON file to write: `digest` of the dataset, number of `images` and of `classes`, digest of their `names`,
-        and `shards` (name and number of images, in the order of the manifest). The shards' tables,
-        `classes.json` and `class_ids.json` are written beside it (see `labelsim.dataset.classes`).
+        and `shards` (name and number of images, in the order of the manifest). The shards' tables, `classes.json` and
+        `class_ids.json` are written to its folder (see `labelsim.dataset.classes`).
 
     Raises
     ------
@@ -61,12 +61,12 @@ def shard(
         if not _whole(path, rows, metadata["format"]):
             write_table(rows, path, {"format": metadata["format"]})
             new += 1
-    logger.info("%d shards, %d of them new; aimed at %s images each", len(shards), new, f"{aim:,}")
+    logger.info("%d shards, %d of them new; target size %s images", len(shards), new, f"{aim:,}")
     write_classes(index.parent, ids, labels)
     write_document(
         index,
         {
-            # The shards' names are digests of their rows: together they stand for all images.
+            # The shards' names are digests of their rows, so together they represent all images.
             "digest": digest(canonical([ids, [name for name, _, _ in shards]])),
             "names": digest(canonical(labels)),
             "classes": len(ids),
@@ -77,7 +77,7 @@ def shard(
 
 
 def _whole(path: Path, rows: pa.Table, format: str) -> bool:
-    """Whether a shard's table is there, whole, of the rows that it is named after, and says where they lie now."""
+    """Whether a shard's table exists, is intact, and has the rows with their current location."""
     try:
         found = read_table(path)
     except LabelsimError:

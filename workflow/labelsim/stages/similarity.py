@@ -26,7 +26,7 @@ __all__ = ["similarities"]
 logger = logging.getLogger(__name__)
 
 _ROWS = 1024  # classes in a chunk
-_VALUES = 2**26  # similarities at a time: 512 MiB; for up to 8,192 classes these are all
+_VALUES = 2**26  # similarities at a time: 512 MiB, a whole matrix of up to 8,192 classes
 
 
 def similarities(
@@ -41,19 +41,19 @@ def similarities(
     Parameters
     ----------
     moments, welch : Path
-        As the stages `merge` and `welch` wrote them; the second is needed for the method welch only.
+        As the stages `merge` and `welch` wrote them; `welch` is only needed for the method of that name.
     methods : sequence of str
         Of `labelsim.methods.METHODS`.
     globs : mapping of str to sequence of str
         The configuration's `similarity.layer_groups`.
     output : Path
-        The Zarr store to write: float32 matrices, (group, class, neighbor) for methods that compare layers'
-        channels, (class, neighbor) for others. The first group is `all`.
+        The Zarr store to write: float32 matrices, (group, class, neighbor) for methods that compare channels,
+        (class, neighbor) for others. The first group is `all`.
 
     Raises
     ------
     LabelsimError
-        If a glob of a layer group matches no layer, or if a method needs layers and there are none.
+        If a glob of a layer group matches no layer, or a method needs layers and there are none.
     """
     moment_data = open_store(moments)
     welch_data = open_store(welch) if welch is not None else None
@@ -101,7 +101,7 @@ def _arrays(methods: Sequence[str], groups: int, classes: int) -> dict[str, Arra
 
 
 def _put(writer: Writer, method: str, groups: NDArray[np.bool_], columns: Columns, classes: int) -> None:
-    """Compute and write the matrices of a method, some groups and some rows of them at a time."""
+    """Compute and write the matrices of a method, some groups and some rows at a time."""
     compare = getattr(similarity, METHODS[method].function)
     for some in blocks(len(groups), max(1, _VALUES // max(1, classes * _ROWS))):
         size = max(1, _VALUES // max(1, classes * (some.stop - some.start)) // _ROWS) * _ROWS  # whole chunks

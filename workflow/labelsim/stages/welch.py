@@ -17,7 +17,7 @@ __all__ = ["welch_statistics"]
 logger = logging.getLogger(__name__)
 
 _ROWS = 1024  # classes in a chunk
-_VALUES = 2**22  # t at a time: 32 MiB, and some five times as much with df and what leads to both
+_VALUES = 2**22  # values of t at a time: 32 MiB, and about five times as much with df and intermediate results
 
 
 def welch_statistics(moments: Path, output: Path) -> None:
@@ -28,7 +28,7 @@ def welch_statistics(moments: Path, output: Path) -> None:
     moments : Path
         As `merge` wrote them.
     output : Path
-        The Zarr store to write. `usable` tells the channels whose t is finite for every class.
+        The Zarr store to write. `usable` is true for channels whose t is finite for every class.
     """
     dataset = open_store(moments)
     classes, channels = dataset.sizes["class"], dataset.sizes["channel"]
@@ -63,7 +63,7 @@ def welch_statistics(moments: Path, output: Path) -> None:
         writer.put_whole(name, load(dataset, name))
     writer.commit({"excluded_channels": int((~usable).sum())})
     logger.info(
-        "t of %s classes and %s channels; %s channels left out because some class's t is not finite",
+        "t of %s classes and %s channels; %s channels are left out because t is not finite for some class",
         f"{classes:,}",
         f"{channels:,}",
         f"{(~usable).sum():,}",
@@ -71,7 +71,7 @@ def welch_statistics(moments: Path, output: Path) -> None:
 
 
 def _welch(block: Moments) -> Welch:
-    """Welch's test, some channels at a time: what it needs on the way is twice what comes out."""
+    """Welch's test, some channels at a time, to limit the memory for intermediate results."""
     shape = block.mean.shape
     result = Welch(np.empty(shape), np.empty(shape))
     for part in blocks(shape[1], max(1, _VALUES // max(1, shape[0]))):

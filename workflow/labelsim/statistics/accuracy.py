@@ -1,4 +1,4 @@
-"""Top-k accuracy: of single images from their logits, and of a dataset from counts by class."""
+"""Top-k accuracy: of images from their logits, and of a dataset from counts by class."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Accuracy", "accuracy", "hits"]
 
 
 class Accuracy(NamedTuple):
-    """Accuracy over the classes that an output stands for.
+    """Accuracy over the classes with an output.
 
     Attributes
     ----------
     top1, top5 : float
         Fractions of the images; NaN if there are none.
     images, classes : int
-        Numbers of those that count.
+        Numbers of images and classes included.
     """
 
     top1: float
@@ -28,21 +28,21 @@ class Accuracy(NamedTuple):
 
 
 def hits(logits: NDArray[np.floating], expected: NDArray[np.integer], k: int) -> NDArray[np.bool_]:
-    """Whether the output that is expected of an image is among its k largest.
+    """Whether the expected output of an image is among its k largest.
 
     Parameters
     ----------
     logits : (N, M) floating
-        Outputs. An image that has NaN among them is never a hit.
+        Outputs. An image with NaN is never a hit.
     expected : (N,) integer
-        Index of the output; one that is negative is never a hit.
+        Index of the expected output. A negative one is never a hit.
     k : int
         With k >= M every other image is a hit.
 
     Returns
     -------
     (N,) bool
-        Of equal outputs the one with the smaller index comes first: for k = 1 as argmax.
+        For equal outputs the smaller index comes first, as in argmax.
     """
     column = expected[:, np.newaxis]
     own = np.take_along_axis(logits, np.maximum(column, 0), axis=1)
@@ -59,7 +59,7 @@ def accuracy(used: NDArray[np.int64], top1: NDArray[np.int64], top5: NDArray[np.
     used : (C,) int64
         Images.
     top1, top5 : (C,) int64
-        Hits; -1 for a class that no output stands for, which does not count.
+        Hits; -1 for a class without an output, which is not included.
 
     Returns
     -------

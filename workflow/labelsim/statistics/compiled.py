@@ -1,4 +1,4 @@
-"""Compiling a function to machine code, by Numba."""
+"""Compile functions with Numba."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,12 +11,12 @@ Result = TypeVar("Result")
 
 
 def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Compile a function of numbers and arrays when it is first called; it lets other threads run meanwhile.
+    """Compile a function of numbers and arrays on its first call, and release the GIL while it runs.
 
-    The machine code is kept beside the source or in the user's cache folder, for the next process; where neither
-    can be written, every process compiles anew.
+    The machine code is cached next to the source or in the user's cache folder. If neither is writable, every process
+    compiles again.
     """
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to keep it in
+    except RuntimeError:  # no writable cache folder
         return njit(nogil=True)(function)

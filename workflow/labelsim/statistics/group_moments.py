@@ -1,4 +1,4 @@
-"""Moments of groups of samples, from the samples."""
+"""Compute moments of groups from samples. Apart from `moments`, as only one stage needs Numba for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from labelsim.statistics.moments import Moments, empty
 
 __all__ = ["of_groups"]
 
-_CHANNELS = 1024  # at a time: those of a group's samples are still in the processor's cache at the second pass
+_CHANNELS = 1024  # at a time, so that a group's samples are still in the processor's cache in the second pass
 
 
 def of_groups(samples: ArrayLike, groups: ArrayLike, n_groups: int) -> Moments:
@@ -33,12 +33,12 @@ def of_groups(samples: ArrayLike, groups: ArrayLike, n_groups: int) -> Moments:
     Raises
     ------
     ValueError
-        If a group lies outside that range, or there is not one for each sample.
+        If a group is outside that range, or the numbers of groups and samples differ.
 
     Notes
     -----
-    Two passes, and the mean is taken of the differences to the group's first sample: a channel
-    that is constant within a group comes out with exactly that mean and an `m2` of exactly 0.
+    Two passes over the differences to the group's first sample: a channel that is constant within a group has exactly
+    that mean, and an `m2` of exactly 0.
     """
     samples, groups = np.asarray(samples), np.asarray(groups, dtype=np.int64)
     if groups.shape != samples.shape[:1] or not np.all((groups >= 0) & (groups < n_groups)):
@@ -60,15 +60,15 @@ def _sum(
     means: NDArray[np.float64],
     m2s: NDArray[np.float64],
 ) -> None:
-    """Fill in means and squared deviations; `order` has the samples' rows, group after group."""
+    """Fill in means and squared deviations; `order` contains the samples' rows, group by group."""
     first, shift, square = np.empty(_CHANNELS), np.empty(_CHANNELS), np.empty(_CHANNELS)
     stop = 0
     for group in range(len(count)):
         start, stop = stop, stop + count[group]
         if start == stop:
             continue
-        # Two rows at a time: sums are read and written half as often. Of an odd number the first is left out: its
-        # difference is 0.
+        # Two rows at a time: sums are read and written half as often. If their number is odd, the first is skipped, as
+        # its difference is 0.
         odd = (stop - start) % 2
         for channel in range(0, samples.shape[1], _CHANNELS):
             width = min(_CHANNELS, samples.shape[1] - channel)

@@ -14,16 +14,16 @@ __all__ = ["Moments", "empty", "merge", "rest", "total"]
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of groups of samples; G stands for any leading axes (classes, folds and classes, …).
+    """Moments of groups of samples; G is any leading shape, such as (classes,) or (folds, classes).
 
     Attributes
     ----------
     count : (G) int64
-        Samples in each group.
+        Number of samples.
     mean : (G, D) float64
-        Their mean; 0 where `count` is 0.
+        Mean; 0 where `count` is 0.
     m2 : (G, D) float64
-        Their sum of squared deviations from the mean; 0 where `count` is 0.
+        Sum of squared deviations from the mean; 0 where `count` is 0.
     """
 
     count: NDArray[np.int64]
@@ -71,7 +71,7 @@ def merge(a: Moments, b: Moments) -> Moments:
         Of the same shape.
     """
     count = a.count + b.count
-    # The share of an empty side is exactly 0: its placeholders of 0 leave no trace.
+    # The share of an empty group is exactly 0, so its mean of 0 has no effect.
     share = (b.count / np.maximum(count, 1))[..., np.newaxis]
     difference = b.mean - a.mean
     shift = difference * share
@@ -80,7 +80,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def total(moments: Moments) -> Moments:
-    """Moments of all groups along the first axis taken together, merged in their order."""
+    """Moments of all groups along the first axis together, merged in order."""
     result = moments.at(0)
     for index in range(1, len(moments.count)):
         result = merge(result, moments.at(index))
@@ -88,7 +88,7 @@ def total(moments: Moments) -> Moments:
 
 
 def rest(moments: Moments) -> Moments:
-    """Moments, for each class, of the samples of all other classes.
+    """Moments of the samples of all other classes, for each class.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def rest(moments: Moments) -> Moments:
 
     Notes
     -----
-    Nothing is subtracted, so nothing cancels even when one class holds nearly all samples.
+    Nothing is subtracted, so nothing cancels even if one class has nearly all samples.
     """
     classes, dimension = moments.mean.shape
     after = empty((classes,), dimension)

@@ -13,7 +13,7 @@ _BLOCK = 1024
 
 
 class Neighbors(NamedTuple):
-    """Neighbours as a table, sorted by class and rank.
+    """Table of neighbors, sorted by class and rank.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Neighbors(NamedTuple):
     rank : (R,) int32
         1 for the most similar class.
     similarity : (R,) float32
-        As it stands in the matrix.
+        Value in the matrix.
     """
 
     class_index: NDArray[np.int32]
@@ -39,15 +39,15 @@ def top_k(similarity: NDArray[np.float32], k: int, first: int = 0) -> Neighbors:
     similarity : (R, C) float32
         The similarity matrix, or some of its rows; NaN where there is no similarity.
     k : int
-        At most so many neighbours a class.
+        Maximum number of neighbors of a class.
     first : int
-        Index of the class that the first row is of.
+        Class index of the first row.
 
     Returns
     -------
     Neighbors
-        Fewer than k rows for a class where fewer similarities are known. A class is never its own
-        neighbour. Of equal similarities the smaller index comes first.
+        Fewer than k rows for a class with fewer known similarities. A class is never its own neighbor. For equal
+        similarities the smaller index comes first.
     """
     parts = range(0, len(similarity), _BLOCK)
     tables = [_top_k(similarity[start : start + _BLOCK], first + start, k) for start in parts]
@@ -60,10 +60,10 @@ def _top_k(block: NDArray[np.float32], start: int, k: int) -> Neighbors:
     rows, classes = block.shape
     negated = -block
     negated[np.arange(rows), start + np.arange(rows)] = np.nan
-    # Sorted are only those as good as the k-th, ties among them; NaN comes last, so where it is the k-th all are.
+    # Only values up to the k-th and its ties are sorted. NaN comes last, so if the k-th is NaN, all others are kept.
     kth = np.partition(negated, min(k, classes) - 1, axis=1)[:, min(k, classes) - 1, np.newaxis]
     row, neighbor = np.nonzero((negated <= kth) | (np.isnan(kth) & ~np.isnan(negated)))
-    # The sort is stable, so the smaller index stays first among equals.
+    # The sort is stable, so among equal values the smaller index stays first.
     order = np.lexsort((negated[row, neighbor], row))
     row, neighbor = row[order], neighbor[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row) + 1

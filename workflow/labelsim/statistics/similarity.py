@@ -1,4 +1,4 @@
-"""Cosine similarity between the rows of a matrix that comes block by block."""
+"""Cosine similarity between the rows of a matrix that is read in blocks of columns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Columns = Callable[[], Iterable[NDArray[np.floating]]]
 def cosine(
     columns: Columns, rows: int, groups: NDArray[np.bool_] | None = None, block: int | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Cosine between every two of C vectors by groups of their D columns, some rows of the matrices at a time.
+    """Cosine between all pairs of C vectors, by groups of their D columns, some rows of the matrices at a time.
 
     Parameters
     ----------
     columns : callable
-        Gives the vectors anew each time: an iterable of (C, B) float, a block of columns at a time; summed in
-        float64. It is called once if one block of rows is all, else once more than there are blocks of rows.
+        Returns the vectors as an iterable over blocks of columns, (C, B) float; summed in float64. It is called once if
+        there is one block of rows, else once more than there are blocks.
     rows : int
         C, the number of vectors.
     groups : (G, D) bool, optional
@@ -32,14 +32,13 @@ def cosine(
     Yields
     ------
     (G, R, C) float64
-        The matrices' rows, `block` at a time and in their order. Each matrix is symmetric, between -1 and 1, 1 on
-        the diagonal. The rows and columns of a vector that holds a NaN or is zero throughout are NaN: it has no
-        direction.
+        The matrices' rows in order, `block` at a time. Each matrix is symmetric, between -1 and 1, and 1 on the
+        diagonal. The rows and columns of vectors that contain NaN or are zero are NaN.
     """
     block = max(1, rows if block is None else min(block, rows))
     parts = [slice(start, min(start + block, rows)) for start in range(0, rows, block)]
     number = 1 if groups is None else len(groups)
-    # Of a whole matrix they stand on its diagonal.
+    # With one block of rows they are on the diagonal of the products.
     squares = _squares(columns, rows, groups) if len(parts) > 1 else None
     for part in parts:
         products = np.zeros((number, part.stop - part.start, rows))
@@ -63,7 +62,7 @@ def cosine(
 def _by_group(
     blocks: Iterable[NDArray[np.floating]], groups: NDArray[np.bool_] | None
 ) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """The columns of each group, a block at a time with the group's position."""
+    """Index of a group and a block of its columns, for all groups and blocks."""
     start = 0
     for vectors in blocks:
         stop = start + vectors.shape[1]
@@ -77,7 +76,7 @@ def _by_group(
 
 
 def _squares(columns: Columns, rows: int, groups: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Squared lengths of vectors by group, (G, C); NaN for one that holds a NaN or an infinity."""
+    """Squared lengths of vectors by group, (G, C); NaN for vectors with values that are not finite."""
     total = np.zeros((1 if groups is None else len(groups), rows))
     for g, vectors in _by_group(columns(), groups):
         values = np.asarray(vectors, dtype=np.float64)
@@ -87,7 +86,7 @@ def _squares(columns: Columns, rows: int, groups: NDArray[np.bool_] | None) -> N
 
 
 def _product(values: NDArray[np.float64], part: slice, other: slice) -> NDArray[np.float64]:
-    """Inner products of two parts of the rows; the later with the earlier is the earlier with the later, exactly."""
+    """Inner products of two parts of the rows, exactly symmetric in the parts."""
     if other.start < part.start:
         return _product(values, other, part).T
     product: NDArray[np.float64] = values[part] @ values[other].T

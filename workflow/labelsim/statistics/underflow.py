@@ -1,78 +1,74 @@
-"""Underflow in the store: values that are not 0, and become 0 in the dtype that features are stored in."""
+"""Underflow in the store: nonzero values that become 0 in the dtype of the stored features."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelsim.errors import listed
+
 __all__ = ["count", "total", "warning"]
 
-_MANY = 0.001  # of the values of a part; with fewer, not one channel in a thousand may have gone
-_LISTED = 3
+_MANY = 0.001  # share of a part's values above which a warning is given
 
 
 def count(
     values: Mapping[str, NDArray[np.float32]], stored: Mapping[str, NDArray[np.floating]], network: Mapping[str, Any]
 ) -> dict[str, int]:
-    """Count the values that are lost.
+    """Count the values that become 0.
 
     Parameters
     ----------
     values, stored : mapping of str to array
-        `gap`, `hidden` and `logits` of some images, (sample, …), as the network gave them and as they are stored.
+        `gap`, `hidden` and `logits` of some images, (sample, …), as computed and as stored.
     network : mapping
-        The network's description, of which the layers and widths are read.
+        Contents of `network.json`, for the layers and widths.
 
     Returns
     -------
     dict of str to int
-        By the part of the features, "gap of LAYER", "hidden" or "logits"; parts that lost nothing are left out.
+        Counts above 0 by part of the features: "gap of LAYER", "hidden" or "logits".
     """
-    lost = {
-        name: np.count_nonzero((stored[name] == 0) & (block != 0), axis=0)
-        for name, block in values.items()
-        if stored[name].dtype != block.dtype
-    }
-    counts = {part: int(lost[name][columns].sum()) for part, (name, columns) in _parts(network).items() if name in lost}
+    counts = {}
+    for part, (name, columns) in _parts(network).items():
+        before, after = values[name][:, columns], stored[name][:, columns]
+        if before.dtype != after.dtype:
+            counts[part] = int(np.count_nonzero((after == 0) & (before != 0)))
     return {part: number for part, number in counts.items() if number}
 
 
 def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Sum what was counted of several sets of images, sorted by part."""
-    result: dict[str, int] = {}
-    for one in counts:
-        for part, number in one.items():
-            result[part] = result.get(part, 0) + number
-    return dict(sorted(result.items()))
+    """Sum the counts of several sets of images, sorted by part."""
+    return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
 def warning(counts: Mapping[str, int], network: Mapping[str, Any], images: int, dtype: str) -> str | None:
-    """Say for people which parts of the features lost more than a thousandth of their values; None if none did.
+    """Warn about parts of the features of which more than a thousandth underflowed; None if there are none.
 
     Parameters
     ----------
     counts : mapping of str to int
         As `count` and `total` return it.
     network : mapping
-        The network's description.
+        Contents of `network.json`.
     images : int
-        Number of images that were used.
+        Number of images used.
     dtype : str
-        What features are stored in.
+        The dtype of the stored features.
     """
-    widths = {part: columns.stop - columns.start for part, (_, columns) in _parts(network).items()}
-    shares = {part: number / (images * widths[part]) for part, number in counts.items()}
+    columns = {part: columns for part, (_, columns) in _parts(network).items()}
+    shares = {part: counts[part] / (images * (columns[part].stop - columns[part].start)) for part in counts}
     worst = sorted((part for part in shares if shares[part] > _MANY), key=lambda part: -shares[part])
     if not worst:
         return None
-    listed = [f"{100 * shares[part]:.1f} % of the values of {part}" for part in worst[:_LISTED]]
-    more = f", and some of {len(worst) - _LISTED} more" if len(worst) > _LISTED else ""
+    parts = listed([f"{100 * shares[part]:.1f} % of the values of {part}" for part in worst])
     return (
-        f"In the store, values that are not 0 became 0, as they are too small for {dtype}: {', '.join(listed)}{more}.\n"
-        "Similarities leave out what these values tell. store.dtype: float32 avoids it; features are then made again."
+        f"Nonzero values too small for {dtype} became 0 in the store: {parts}.\n"
+        "Set store.dtype: float32 to avoid that; the features are then computed again."
     )
 
 

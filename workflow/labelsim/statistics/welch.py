@@ -11,7 +11,7 @@ from labelsim.statistics.moments import Moments, rest
 
 __all__ = ["Welch", "usable_channels", "welch"]
 
-_VALUES = 2**16  # t at a time: what it takes to get there is still in the processor's cache
+_VALUES = 2**16  # values of t at a time, so that intermediate results stay in the processor's cache
 
 
 class Welch(NamedTuple):
@@ -22,7 +22,7 @@ class Welch(NamedTuple):
     t : (C, D) float64
         The statistic.
     df : (C, D) float64
-        Degrees of freedom after Welch and Satterthwaite.
+        Degrees of freedom (Welch-Satterthwaite).
     """
 
     t: NDArray[np.float64]
@@ -44,14 +44,13 @@ def welch(classes: Moments) -> Welch:
     Returns
     -------
     Welch
-        `t` and `df`, (C, D) each. A channel that is constant over all samples has t = 0 and df NaN.
-        t is NaN where either side has fewer than two samples, and infinite where both sides are
-        constant but differ.
+        `t` and `df`, (C, D) each. A channel that is constant over all samples has t = 0 and df NaN. t is NaN if either
+        side has fewer than two samples, and infinite if both sides are constant but differ.
 
     References
     ----------
     B. L. Welch (1947), "The generalization of 'Student's' problem when several different population
-    variances are involved", Biometrika 34. The oracle is ``scipy.stats.ttest_ind(equal_var=False)``.
+    variances are involved", Biometrika 34. Equal to ``scipy.stats.ttest_ind(equal_var=False)``.
     """
     others = rest(classes)
     result = Welch(np.empty(classes.mean.shape), np.empty(classes.mean.shape))
@@ -69,7 +68,7 @@ def _two_samples(a: Moments, b: Moments) -> Welch:
         of_b = b.variance() / b.count[:, np.newaxis]
         difference, both = a.mean - b.mean, of_a + of_b
         t = difference / np.sqrt(both)
-        # Shares instead of squares of variances: nothing underflows for channels of tiny values.
+        # Shares instead of squares of variances, so that channels of tiny values do not underflow.
         share = of_a / both
         df = 1 / (share**2 / (a.count - 1)[:, np.newaxis] + (1 - share) ** 2 / (b.count - 1)[:, np.newaxis])
     t[(difference == 0) & (both == 0)] = 0.0
@@ -82,12 +81,12 @@ def usable_channels(t: NDArray[np.float64]) -> NDArray[np.bool_]:
     Parameters
     ----------
     t : (C, D) float64
-        As `welch` gives it; rows that are NaN throughout are classes that cannot be tested.
+        As `welch` returns it; rows of NaN only are classes that cannot be tested.
 
     Returns
     -------
     (D,) bool
-        False for a channel to be left out of every class's vector.
+        False for a channel to leave out of every class's vector.
     """
     tested = ~np.isnan(t).all(axis=1)
     return np.all(np.isfinite(t[tested]), axis=0)
