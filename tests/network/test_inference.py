@@ -15,6 +15,7 @@ class Sums:
     """Stands for a model: features that are exact, and memory for so many images at a time."""
 
     channels, hidden_units, outputs = WIDTHS
+    memory_format = torch.channels_last
 
     def __init__(self, most: int, error: Callable[[], Exception] = torch.OutOfMemoryError) -> None:
         self.most = most

@@ -41,8 +41,8 @@ class Clock:
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self._last = time.perf_counter()
 
-    def lap(self, shares: Mapping[str, float]) -> None:
-        """Divide the time since the last call among parts.
+    def lap(self, shares: Mapping[str, float]) -> float:
+        """Divide the time since the last call among parts, and return it in seconds.
 
         Parameters
         ----------
@@ -50,10 +50,12 @@ class Clock:
             By part, in any unit.
         """
         now = time.perf_counter()
+        passed = now - self._last
         whole = sum(shares.values())
         for part, share in shares.items():
-            self.seconds[part] += (now - self._last) * (share / whole if whole else 1 / len(shares))
+            self.seconds[part] += passed * (share / whole if whole else 1 / len(shares))
         self._last = now
+        return passed
 
     @property
     def total(self) -> float:

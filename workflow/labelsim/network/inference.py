@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
@@ -55,15 +56,16 @@ class Inference:
         CPU or GPU.
     size : int
         Largest number of images to compute at a time.
-    example : (size, 3, H, W) tensor, optional
-        If given, PyTorch compiles the network for batches like this one; smaller ones are filled up.
+    compiled : bool
+        Whether PyTorch compiles the network, for batches of `size` images: smaller ones are filled up.
 
     Attributes
     ----------
     size : int
         The same, halved as often as memory ran out.
     spent : dict of str to float
-        How the time of the last call of `submit` divides among "upload", "network" and "download".
+        How the time of the last call of `submit` divides: waiting for the "upload", "network" and "download" of an
+        earlier batch, and "launching" this one on a GPU.
     """
 
     def __init__(
@@ -72,21 +74,25 @@ class Inference:
         normalise: Callable[[Tensor], Tensor],
         device: torch.device,
         size: int,
-        example: Tensor | None = None,
+        compiled: bool = False,
     ) -> None:
         self.size = size
-        self.spent: Mapping[str, float] = {"network": 1.0}
+        self.spent = {"network": 1.0}
         self._model = model
-        self._compiled = example is not None
+        self._compiled = compiled
+        if compiled:
+            model.compile()
         self._normalise = normalise
         self.device = device
         self._running: deque[_Batch] = deque()
         self._staging: deque[Tensor] = deque()
         if device.type == "cuda":
             self._uploads, self._downloads = torch.cuda.Stream(device), torch.cuda.Stream(device)
-        if example is not None:
-            model.compile()
-            self._features(example.to(device))
+
+    def warm_up(self, pixels: Tensor) -> None:
+        """Do what takes long in the first batch, such as compiling: as `submit` with a batch like the others."""
+        if self._compiled or self.device.type == "cuda":
+            self._features(pixels.to(self.device))
 
     def room(self, images: int) -> Features:
         """Memory for the features of some images, to which a GPU can copy while other work goes on."""
@@ -123,11 +129,13 @@ class Inference:
     def _submit(self, pixels: Tensor, targets: Sequence[Tensor]) -> Callable[[], None]:
         if self._running:
             self._running[-1].uploaded.synchronize()
-        self.spent = {"network": 1.0}
+        began = time.perf_counter()
+        waited: dict[str, float] = {}
         if len(self._running) == _RUNNING:
             done = self._running.popleft()
             done.downloaded.synchronize()
-            self.spent = done.seconds()
+            waited = done.seconds()
+        launching = time.perf_counter()
         uploading, uploaded, computed, downloaded = (torch.cuda.Event(enable_timing=True) for _ in range(4))
         with torch.cuda.stream(self._uploads):
             uploading.record()
@@ -142,6 +150,9 @@ class Inference:
                 target.copy_(values, non_blocking=True)
             downloaded.record()
         self._running.append(_Batch(uploading, uploaded, computed, downloaded, features))
+        share = (launching - began) / sum(waited.values()) if waited else 0.0
+        self.spent = {part: seconds * share for part, seconds in waited.items()}
+        self.spent["launching"] = time.perf_counter() - launching
         return downloaded.synchronize
 
     def _stage(self, pixels: Tensor) -> Tensor:
@@ -174,7 +185,7 @@ class Inference:
         if self._compiled and images < self.size:
             pixels = torch.cat([pixels, pixels.new_zeros((self.size - images, *pixels.shape[1:]))])
         try:
-            features = self._model.features(self._normalise(pixels.contiguous(memory_format=torch.channels_last)))
+            features = self._model.features(self._normalise(pixels).contiguous(memory_format=self._model.memory_format))
         except Exception as error:  # compilers fail in many ways
             if not self._compiled or isinstance(error, LabelsimError) or out_of_memory(error):
                 raise

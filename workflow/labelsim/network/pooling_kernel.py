@@ -10,8 +10,8 @@ from torch import Tensor
 __all__ = ["rectified_mean"]
 
 # Fixed, whatever the GPU: the order of the sums decides their last bits, and a resumed shard must have the same ones.
-_CHANNELS = 64  # of a program
-_PLACES = 32  # that a program reads at a time
+_ROW = 128  # bytes of neighbouring channels that a program reads
+_TILE = 2048  # values that it reads at a time
 _SLICE = 1024  # places of a program; the sums of larger maps are added up afterwards
 
 
@@ -28,7 +28,7 @@ def _rectified_sums(  # type: ignore[no-untyped-def]  # Triton has types of its 
     PLACES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Sum one slice of the places of some channels of an image."""
+    """Sum one slice of the places of some channels of an image, divided by the number of all places."""
     image = tl.program_id(0)
     part = tl.program_id(1)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
@@ -41,7 +41,7 @@ def _rectified_sums(  # type: ignore[no-untyped-def]  # Triton has types of its 
         value = tl.load(start + offset, mask=inside, other=0.0).to(tl.float32)
         total += tl.where(value < 0, 0.0, value)  # NaN stays NaN, as with ReLU
     row = (part * tl.num_programs(0) + image) * channels
-    tl.store(sums + row + channel, tl.sum(total, axis=0), mask=channel < channels)
+    tl.store(sums + row + channel, tl.sum(total, axis=0) / places, mask=channel < channels)
 
 
 def rectified_mean(maps: Tensor) -> Tensor:
@@ -61,8 +61,10 @@ def rectified_mean(maps: Tensor) -> Tensor:
     places = height * width
     parts = triton.cdiv(places, _SLICE)
     sums = torch.empty((parts, images, channels), dtype=torch.float32, device=maps.device)
-    grid = (images, parts, triton.cdiv(channels, _CHANNELS))
+    columns = _ROW // maps.element_size()
+    rows = _TILE // columns
+    grid = (images, parts, triton.cdiv(channels, columns))
     strides = maps.stride(0), maps.stride(1), maps.stride(3)
-    size = min(_SLICE, triton.cdiv(places, _PLACES) * _PLACES)
-    _rectified_sums[grid](maps, sums, channels, places, *strides, size, _PLACES, _CHANNELS)
-    return sums.sum(0).div_(places)
+    size = min(_SLICE, triton.cdiv(places, rows) * rows)
+    _rectified_sums[grid](maps, sums, channels, places, *strides, size, rows, columns)
+    return sums[0] if parts == 1 else sums.sum(0)

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 ROWS_PER_CHUNK = 256
 BATCH_SIZE = {"cpu": 32, "cuda": 256}
+_LATE = 0.001  # seconds of waiting for a batch that was not ready
 _WRITERS = 4  # threads, which wait for the disk much of the time
 _REJECTS = pa.schema([(name, pa.string()) for name in ("sample_id", "class_id", "reason")])
 
@@ -127,8 +128,8 @@ def extract(
         write = partial(_write_chunk, writer, description, config["extract"]["precision"])
         workers = _workers(config["extract"]["workers"], threads, device)
         with _memory_is_enough(), precision_of(config["extract"]["precision"], device):
-            example = images.empty(batch_size).zero_().permute(0, 3, 1, 2) if config["extract"]["compile"] else None
-            inference = Inference(model, parts.batch, device, batch_size, example)
+            inference = Inference(model, parts.batch, device, batch_size, config["extract"]["compile"])
+            inference.warm_up(images.empty(batch_size).zero_().permute(0, 3, 1, 2))
             clock.lap({"starting": 1})
             done |= _run(shard.stem, images, pending, inference, write, batch_size, halved, workers, made, clock)
         _put_coordinates(writer, rows, description)
@@ -208,10 +209,10 @@ def _run(
             reasons: list[str] = []
             for cut in cuts[index]:
                 batch = next(decoded)
-                clock.lap(batch.seconds)
+                late = clock.lap(batch.seconds) > _LATE
                 rows = slice(cut.start - start, cut.stop - start)
                 computed = inference.submit(batch.pixels, [values[rows] for values in room])
-                clock.lap(inference.spent)
+                clock.lap(_shares(inference.spent, batch.seconds if late else {"network": 1.0}))
                 reasons += batch.reasons
                 progress.advance(len(cut))
             note = {"chunk": index, "rows": [start, stop], "versions": made, "seconds": clock.rounded()}
@@ -222,6 +223,14 @@ def _run(
         while writing:
             written()
     return notes
+
+
+def _shares(spent: Mapping[str, float], waited_for: Mapping[str, float]) -> dict[str, float]:
+    """What a batch's time is spent on, the launch of its work on a GPU being spent on what limits the job meanwhile."""
+    whole = sum(waited_for.values()) or 1.0
+    launching = {part: spent.get("launching", 0.0) * share / whole for part, share in waited_for.items()}
+    parts = {part: seconds for part, seconds in spent.items() if part != "launching"}
+    return {part: parts.get(part, 0.0) + launching.get(part, 0.0) for part in {*parts, *launching}}
 
 
 @contextmanager
