@@ -1,4 +1,4 @@
-"""Precision: what computing or storing in fewer bits saves, and what it changes in the results.
+"""Precision: what computing or storing in fewer bits, or compiling, saves, and what it changes in the results.
 
 Every stage up to the neighbours runs in each precision on the same images, and each is held against float32: the rate
 of the extraction; the bytes that an image takes in the store; the change of Welch's t, |t - t32| / (|t32| + 1), over
@@ -32,12 +32,13 @@ from labelsim.storage.json_files import read_document
 
 CLASSES, IMAGES_PER_CLASS, NEIGHBOURS = 40, 4, 9
 METHODS = ("welch", "hidden", "gap")
-VARIANTS = {  # what the network computes in, and what its features are stored in
-    "float32": ("float32", "float32"),
-    "tf32": ("tf32", "float32"),
-    "bfloat16": ("bfloat16", "float32"),
-    "float16": ("float16", "float32"),
-    "stored as float16": ("float32", "float16"),
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {  # sections of the configuration
+    "float32": {},
+    "tf32": {"extract": {"precision": "tf32"}},
+    "bfloat16": {"extract": {"precision": "bfloat16"}},
+    "float16": {"extract": {"precision": "float16"}},
+    "compiled": {"extract": {"compile": True}},
+    "stored as float16": {"store": {"dtype": "float16"}},
 }
 
 
@@ -84,7 +85,7 @@ def main() -> None:
         for number in range(options.repeats):
             for variant in list(variants):
                 try:
-                    found = outcome(folder / "run", config, *variants[variant], options.threads)
+                    found = outcome(folder / "run", config, variants[variant], options.threads)
                 except RuntimeError as error:  # PyTorch, where the device cannot compute in a precision
                     print(f"{variant}: left out, {str(error).splitlines()[0]}")
                     del variants[variant]
@@ -95,10 +96,11 @@ def main() -> None:
     results.write(f"precision-{network}", table(network, rounds), kind)
 
 
-def outcome(folder: Path, config: dict[str, Any], precision: str, dtype: str, threads: int) -> Outcome:
+def outcome(folder: Path, config: dict[str, Any], variant: dict[str, dict[str, Any]], threads: int) -> Outcome:
     """Run all stages in a folder, which is deleted again."""
     given = copy.deepcopy(config)
-    given["extract"]["precision"], given["store"]["dtype"] = precision, dtype
+    for section, options in variant.items():
+        given[section] |= options
     given["neighbors"]["k"] = NEIGHBOURS
     paths = Paths(str(folder))
     pipeline.network(given, paths)

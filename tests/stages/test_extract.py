@@ -360,6 +360,49 @@ def test_a_network_that_cannot_be_compiled_names_the_key(job, config, monkeypatc
     assert "LabelsimError: extract.compile" in done.stderr
 
 
+# Extracts on a GPU that is pretended: the job takes it and computes on the CPU.
+ON_A_GPU = """
+import contextlib, json, sys, types
+from pathlib import Path
+import torch
+from labelsim.stages import extract as stage
+
+take = stage.exclusive_device
+torch.cuda.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.get_device_properties = lambda number: types.SimpleNamespace(uuid=sys.argv[7])
+torch.cuda.get_device_name = lambda *device: "a GPU"
+torch.cuda.set_device = lambda number: None
+
+@contextlib.contextmanager
+def on_the_cpu(name):
+    with take(name) as device:
+        assert device == torch.device("cuda", 0)
+        yield torch.device("cpu")
+
+stage.exclusive_device = on_the_cpu
+stage.extract(*map(Path, sys.argv[1:6]), json.loads(sys.argv[6]), "code", threads=1)
+"""
+
+
+def test_of_two_jobs_on_a_gpu_one_computes_after_the_other(job, config, tmp_path):
+    config["extract"]["device"] = "cuda"
+    jobs = [moved(job, tmp_path / name) for name in ("one", "other")]
+    commands = [
+        [sys.executable, "-c", ON_A_GPU, *map(str, each), json.dumps(config), str(os.getpid())] for each in jobs
+    ]
+    for process in [subprocess.Popen(command) for command in commands]:
+        assert process.wait() == 0
+    assert files(jobs[0].store) == files(jobs[1].store)
+    spans = []
+    for each in jobs:
+        lines = each.store.with_suffix(".journal").read_text(encoding="utf-8").splitlines()[1:]
+        times = [json.loads(line.partition(" ")[2])["note"]["at"] for line in lines]
+        spans.append((min(times), max(times)))
+    first, second = sorted(spans)
+    assert first[1] < second[0]
+
+
 @pytest.fixture
 def hungry(job, config, prepared, tmp_path):
     """Make a function that prepares a job with a network for which memory runs out under some condition."""
