@@ -71,15 +71,15 @@ def main() -> None:
     """Run all, compare and write the table."""
     parser = subject.options(__doc__, "resnet18", IMAGES_PER_CLASS)
     parser.add_argument("--repeats", type=int, default=3, help="rounds, for the rates")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS)[1:], default=list(VARIANTS)[1:])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = subject.config(options, folder, CLASSES)
         with exclusive_device(options.device) as device:
             kind = device.type
-        variants = dict(VARIANTS)
-        if kind == "cpu":
-            del variants["tf32"]
+        variants = {name: VARIANTS[name] for name in ("float32", *options.variants)}
+        if kind == "cpu" and variants.pop("tf32", None):
             print("tf32: left out, a CPU has none")
         rounds: dict[str, list[Outcome]] = {}
         for number in range(options.repeats):
@@ -93,7 +93,8 @@ def main() -> None:
                 rounds.setdefault(variant, []).append(found)
                 print(f"round {number + 1}, {variant}: {found.rate:.1f} images/s", flush=True)
     network = subject.short(options.network)
-    results.write(f"precision-{network}", table(network, rounds), kind)
+    some = [] if len(options.variants) == len(VARIANTS) - 1 else options.variants
+    results.write("-".join(["precision", network, *some]).replace(" ", "_"), table(network, rounds), kind)
 
 
 def outcome(folder: Path, config: dict[str, Any], variant: dict[str, dict[str, Any]], threads: int) -> Outcome:
