@@ -25,7 +25,7 @@ report: "workflow/report/workflow.rst"
 
 # Jobs share cores with the processes that decode images for them: torch's threads must not spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# A network asks for the same large pieces of memory in every batch: to give them back in between costs a twentieth of the time.
+# A network allocates the same large blocks in every batch: keep them, as returning them to the system takes time.
 for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(name, str(1 << 32))
 
@@ -47,7 +47,7 @@ try:
 except LabelsimError as error:
     raise WorkflowError(str(error)) from None
 
-# On this machine without a GPU, extractions wait for none; on a cluster each asks for one.
+# On a cluster each extraction asks for a GPU, on this machine only if it has one.
 GPU = 1 if not workflow.local_exec or visible_gpus(os.environ) else 0
 FIGURES = figure_names(config["report"]["classes"])
 

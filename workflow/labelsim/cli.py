@@ -28,7 +28,7 @@ from labelsim.run import open_run
 
 __all__ = ["main"]
 
-_EVERY = 3.0  # seconds between two looks at a run that is watched
+_EVERY = 3.0  # seconds between updates of a watched run
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -110,9 +110,9 @@ def top(
 @app.command()
 def status(
     run: Annotated[Path, typer.Argument(help="The run's folder, such as results/demo.", show_default=False)],
-    watch: Annotated[bool, typer.Option("--watch", help="Draw it again every few seconds, until the end.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update every few seconds until the run is finished.")] = False,
 ) -> None:
-    """Show how far a run is, while its jobs run here or anywhere else."""
+    """Show the progress of a run, wherever its jobs run."""
     console = _console()
     if not watch:
         console.print(draw(run, read_progress(run)))

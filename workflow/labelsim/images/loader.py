@@ -180,9 +180,9 @@ def batches(
 ) -> Iterator[Batch]:
     """Decode batches of images in worker processes, in order and a little ahead.
 
-    The workers read as well, but where that would be the same groups of rows in each: then this process does. They put
-    the pixels into memory that they share with this process, from which a GPU can copy them: a ring, filled again and
-    again. It is no file in /dev/shm, which containers keep small.
+    The workers also read the files, except where all of them would read the same groups of rows: then this process
+    reads. They write the pixels into a ring buffer that they share with this process, and from which a GPU can copy. It
+    is not in /dev/shm, which is small in containers.
 
     Parameters
     ----------

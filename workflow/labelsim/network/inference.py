@@ -1,4 +1,4 @@
-"""A model at work on batches of images: its precision, copies that overlap with computing, and batches that fit."""
+"""Run a model over batches of images: in a precision, with overlapping copies, in batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from labelsim.errors import LabelsimError
+from labelsim.images.decode import first_line
 from labelsim.network.model import HALF, Model
 from labelsim.network.probes import Features
 
@@ -61,11 +62,13 @@ class Inference:
 
     Attributes
     ----------
+    device : torch.device
+        As given.
     size : int
-        The same, halved as often as memory ran out.
+        As given, or smaller: halved each time memory ran out.
     spent : dict of str to float
-        How the time of the last call of `submit` divides: waiting for the "upload", "network" and "download" of an
-        earlier batch, and "launching" this one on a GPU.
+        Shares of the time of the last `submit`: waiting for the "upload", "network" and "download" of an earlier batch,
+        and "launching" this one on a GPU.
     """
 
     def __init__(
@@ -90,9 +93,29 @@ class Inference:
             self._uploads, self._downloads = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def warm_up(self, pixels: Tensor) -> None:
-        """Do what takes long in the first batch, such as compiling: as `submit` with a batch like the others."""
-        if self._compiled or self.device.type == "cuda":
+        """Compile the network and load the GPU's kernels, which would otherwise slow down the first batch.
+
+        Parameters
+        ----------
+        pixels : (size, 3, H, W) tensor
+            A batch like those to come, in main memory.
+
+        Raises
+        ------
+        LabelsimError
+            If PyTorch cannot compile the network.
+        """
+        if not self._compiled and self.device.type == "cpu":
+            return
+        try:
             self._features(pixels.to(self.device))
+        except Exception as error:  # compilers fail in many ways
+            if not self._compiled or isinstance(error, LabelsimError) or out_of_memory(error):
+                raise
+            raise LabelsimError(
+                f"extract.compile: PyTorch cannot compile this network ({first_line(error)}).\n"
+                "It needs a C++ compiler, and a network that computes with tensors alone. Set extract.compile: false."
+            ) from error
 
     def room(self, images: int) -> Features:
         """Memory for the features of some images, to which a GPU can copy while other work goes on."""
@@ -156,7 +179,7 @@ class Inference:
         return downloaded.synchronize
 
     def _stage(self, pixels: Tensor) -> Tensor:
-        """The pixels on the GPU, in memory that a batch used which is done with."""
+        """Copy pixels to the GPU, into memory of a batch that is finished."""
         values = pixels.permute(0, 2, 3, 1)
         if len(self._staging) < _RUNNING:
             self._staging.append(torch.empty(values.shape, dtype=values.dtype, device=self.device))
@@ -176,7 +199,7 @@ class Inference:
                 if not out_of_memory(error) or images == 1:
                     raise
                 self.size = images // 2
-            logger.warning("Memory is too small for batches of %d images: going on with %d", images, self.size)
+            logger.warning("Memory is too small for batches of %d images: continuing with %d", images, self.size)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -184,16 +207,8 @@ class Inference:
         images = len(pixels)
         if self._compiled and images < self.size:
             pixels = torch.cat([pixels, pixels.new_zeros((self.size - images, *pixels.shape[1:]))])
-        try:
-            features = self._model.features(self._normalise(pixels).contiguous(memory_format=self._model.memory_format))
-        except Exception as error:  # compilers fail in many ways
-            if not self._compiled or isinstance(error, LabelsimError) or out_of_memory(error):
-                raise
-            raise LabelsimError(
-                f"extract.compile: PyTorch cannot compile this network ({str(error).strip().splitlines()[0]}).\n"
-                "It needs a C++ compiler, and a network that computes with tensors alone. Set extract.compile: false."
-            ) from error
-        return [part[:images] for part in features]
+        batch = self._normalise(pixels).contiguous(memory_format=self._model.memory_format)
+        return [part[:images] for part in self._model.features(batch)]
 
 
 def out_of_memory(error: BaseException) -> bool:

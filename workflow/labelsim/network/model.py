@@ -39,7 +39,7 @@ class Model:
     channels, hidden_units, outputs : int
         D, M and K.
     memory_format : torch.memory_format
-        Order of memory in which batches are computed soonest.
+        Memory format in which batches are computed fastest.
     head : str
         Name of the classification layer.
     skipped : list of (str, str)

@@ -79,9 +79,7 @@ def has_kernel() -> bool:
         maps = torch.tensor([-1.0, 3.0], device="cuda").view(1, 1, 1, 2)
         return bool(pooling_kernel.rectified_mean(maps).item() == 1.5)
     except Exception as error:  # of many kinds: a missing compiler, a GPU that is too old
-        logger.warning(
-            "Triton cannot be used, so that probes on the GPU take longer (%s)", str(error).partition("\n")[0]
-        )
+        logger.warning("Triton cannot be used, so probes on the GPU take longer (%s)", str(error).partition("\n")[0])
         return False
 
 
