@@ -56,6 +56,7 @@ include: "rules/common.smk"
 include: "rules/dataset.smk"
 include: "rules/features.smk"
 include: "rules/statistics.smk"
+include: "rules/analysis.smk"
 include: "rules/report.smk"
 
 
@@ -94,5 +95,6 @@ rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.analysis.input,
         expand(RUN.class_figure("{figure}"), figure=FIGURES),
         expand(RUN.heatmap("{method}"), method=config["similarity"]["methods"]),

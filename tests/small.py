@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import analyses
 import numpy as np
 import torch
 import yaml
@@ -88,6 +89,7 @@ def config() -> dict:
         "model": {"name": "network.py:network", "weights": "weights.pth", "transform": "network.py:transform"},
         "extract": {"images_per_shard": 24, "workers": 0},
         "similarity": {"methods": ["welch"]},
+        "analysis": analyses.OFF,
         "neighbors": {"k": 3},
         "report": {"classes": ["bee"]},
     }

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import analyses
 import numpy as np
 import yaml
 from PIL import Image
@@ -119,6 +120,7 @@ def config() -> dict:
         },
         "store": {"rows_per_chunk": 8},
         "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
+        "analysis": analyses.OFF,
         "neighbors": {"k": 5},
         "report": {"classes": ["tench"]},
     }

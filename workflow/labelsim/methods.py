@@ -25,12 +25,15 @@ class Method:
         What a class is represented by: its means of a variable (`moments`), or its t statistics (`welch`).
     function : str
         The function of `labelsim.statistics.similarity` that compares them.
+    scale : str
+        The scale of `labelsim.statistics.stability` on which errors are estimated.
     """
 
     label: str
     store: str
     variable: str
     function: str = "cosine"
+    scale: str = "atanh"
 
     @property
     def by_layer(self) -> bool:

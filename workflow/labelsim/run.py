@@ -58,6 +58,7 @@ class Paths:
     neighbors = _file("neighbors.parquet")
     classes = _file("classes.parquet")
     summary = _file("summary.json")
+    analysis = _files("analysis/{}.parquet")
     class_figure = _files("report/neighbors/{}.png")
     heatmap = _files("report/heatmaps/{}.png")
     log = _files("logs/{}.log")

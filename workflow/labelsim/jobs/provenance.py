@@ -21,7 +21,8 @@ __all__ = ["code", "identity", "version"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# The configuration keys that change a stage's numbers, which batch size, workers and device do not.
+# The configuration keys that change a stage's numbers, which batch size, workers and device do not. An analysis has its
+# own section.
 _KEYS = {
     "scan": (
         "dataset.source",
@@ -49,8 +50,8 @@ _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.co
 # Every image is compared with its row's size and digest, whatever its source.
 _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
 _WORD_AND_SPACE = re.compile(r"[a-z]{2} | [a-z]{2}")  # not separators such as ", ", which may compute something
-# Only these stages depend on the table of methods.
-_READ_METHODS = ("similarity", "class_figure", "heatmap")
+# These stages read the variables of `labelsim.methods`, not the table of methods.
+_WITHOUT_METHODS = ("network", "preflight", "extract", "moments", "merge", "welch", "neighbors")
 _TEXTS_STORED = ("neighbors", "class_figure", "heatmap")  # notes of classes, titles of figures
 
 
@@ -74,7 +75,8 @@ def identity(stage: str, config: Mapping[str, Any]) -> str:
     str
         JSON with sorted keys: the configuration of the stage, and digests of the files in it.
     """
-    values = {key: reduce(getitem, key.split("."), config) for key in _KEYS[stage]}
+    keys = _KEYS.get(stage, (f"analysis.{stage}",))
+    values = {key: reduce(getitem, key.split("."), config) for key in keys}
     files = {key: found for key, value in values.items() if (found := _files(key, value, config))}
     return canonical({**values, "files": files} if files else values)
 
@@ -98,7 +100,7 @@ def code(stage: str) -> str:
         32 hexadecimal digits.
     """
     without = _WITHOUT + (_NOT_EXTRACTED_BY if stage == "extract" else ())
-    without += () if stage in _READ_METHODS else ("labelsim.methods",)
+    without += ("labelsim.methods",) if stage in _WITHOUT_METHODS else ()
     return digest(canonical([FORMAT, _modules(f"labelsim.stages.{stage}", without, stage in _TEXTS_STORED)]))
 
 

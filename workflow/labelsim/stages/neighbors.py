@@ -17,7 +17,7 @@ from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
 from labelsim.statistics.underflow import warning
 from labelsim.storage.json_files import read_document, write_document
-from labelsim.storage.parquet import write_table
+from labelsim.storage.parquet import table_metadata, write_table
 from labelsim.storage.zarr_store import blocks, load, open_store
 
 if TYPE_CHECKING:
@@ -63,14 +63,7 @@ def neighbor_tables(
             undirected[method][first : first + len(block)] = np.isnan(np.diagonal(block, first))
     description = read_document(network)
     metadata = {
-        "labelsim": version,
-        "model": config["model"],
-        "probe": config["probe"],
-        "precision": config["extract"]["precision"],
-        "compile": config["extract"]["compile"],
-        "weights_digest": description["weights_digest"],
-        "dataset_digest": moment_data.attrs["dataset_digest"],
-        "computed_by": moment_data.attrs["computed_by"],
+        **table_metadata(config, description, moment_data.attrs, version),
         "similarity": config["similarity"],
         "excluded_channels": matrices.attrs["excluded_channels"],
     }

@@ -126,8 +126,8 @@ def load_moments(dataset: xarray.Dataset, name: str, **where: slice) -> Moments:
     return Moments(count, mean, m2)
 
 
-def of_classes(dataset: xarray.Dataset, name: str) -> Iterator[Moments]:
-    """Moments of all classes over all folds, a block of channels at a time.
+def of_classes(dataset: xarray.Dataset, name: str, without: int | None = None) -> Iterator[Moments]:
+    """Moments of all classes over all folds, or over all but one, a block of channels at a time.
 
     Yields
     ------
@@ -135,24 +135,28 @@ def of_classes(dataset: xarray.Dataset, name: str) -> Iterator[Moments]:
         count (class,), mean and m2 (class, block).
     """
     dimension, classes = MOMENTS[name], dataset.sizes["class"]
+    kept = [fold for fold in range(dataset.sizes["fold"]) if fold != without]
     for part in channel_blocks(dataset.sizes[dimension]):
         result = empty((classes,), part.stop - part.start)
         # All folds of all classes at once would be eight times as much.
         for rows in blocks(classes, _CLASSES):
-            result.put(rows, total(load_moments(dataset, name, **{"class": rows, dimension: part})))
+            by_fold = load_moments(dataset, name, **{"class": rows, dimension: part})
+            result.put(rows, total(by_fold.at(kept)))
         yield result
 
 
-def class_means(dataset: xarray.Dataset, name: str) -> Iterator[NDArray[np.float64]]:
-    """Means of all classes over all folds, a block of channels at a time; NaN for a class without images.
+def class_means(dataset: xarray.Dataset, name: str, without: int | None = None) -> Iterator[NDArray[np.float64]]:
+    """Means of all classes over all folds, or over all but one, a block of channels at a time.
 
     Yields
     ------
     (class, block) float64
-        The folds' means, weighted by their counts.
+        The folds' means, weighted by their counts; NaN for a class without images.
     """
     dimension, classes = MOMENTS[name], dataset.sizes["class"]
     count = load(dataset, "count")[..., np.newaxis]
+    if without is not None:
+        count[without] = 0
     for part in channel_blocks(dataset.sizes[dimension]):
         result = np.empty((classes, part.stop - part.start))
         for rows in blocks(classes, _CLASSES):

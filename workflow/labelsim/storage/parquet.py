@@ -18,7 +18,7 @@ from pyarrow import compute, parquet
 from labelsim.storage.atomic import write_whole
 from labelsim.storage.damage import WRONG_CHECKSUM, damaged, read_bytes
 
-__all__ = ["read_metadata", "read_table", "write_table"]
+__all__ = ["read_metadata", "read_table", "table_metadata", "write_table"]
 
 _KEY = b"labelsim"
 _SIZE = 16  # bytes of the digest
@@ -78,6 +78,34 @@ def read_metadata(table: pa.Table) -> dict[str, Any]:
     """The JSON metadata of a table that `write_table` wrote."""
     metadata: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
     return metadata
+
+
+def table_metadata(
+    config: Mapping[str, Any], network: Mapping[str, Any], moments: Mapping[str, Any], version: str
+) -> dict[str, Any]:
+    """Metadata of every table of results: what the features were computed from, and by what.
+
+    Parameters
+    ----------
+    config : mapping
+        The whole configuration.
+    network : mapping
+        Contents of `network.json`.
+    moments : mapping
+        Attributes of `moments.zarr`.
+    version : str
+        Of labelsim.
+    """
+    return {
+        "labelsim": version,
+        "model": config["model"],
+        "probe": config["probe"],
+        "precision": config["extract"]["precision"],
+        "compile": config["extract"]["compile"],
+        "weights_digest": network["weights_digest"],
+        "dataset_digest": moments["dataset_digest"],
+        "computed_by": moments["computed_by"],
+    }
 
 
 def _footer(data: bytes) -> int:

@@ -1,0 +1,24 @@
+# What goes beyond the paper. A rule is switched by `enabled` in the section of its name under `analysis`.
+
+
+rule stability:
+    input:
+        neighbors=RUN.neighbors,
+        moments=committed(RUN.moments),
+    output:
+        stability=RUN.analysis("stability"),
+        class_stability=RUN.analysis("class_stability"),
+    log:
+        RUN.log("analysis/stability"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("stability", config),
+        code=code("stability"),
+    script:
+        "../workflow/scripts/stability.py"
+
+
+rule analysis:
+    input:
+        [getattr(rules, name).output for name, section in config["analysis"].items() if section.get("enabled")],

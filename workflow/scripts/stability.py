@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from labelsim.jobs.log import job_log
+from labelsim.stages.stability import stability
+
+with job_log(snakemake.log[0]):
+    stability(
+        Path(snakemake.input.neighbors),
+        Path(snakemake.input.moments).parent,
+        Path(snakemake.output.stability),
+        Path(snakemake.output.class_stability),
+    )
