@@ -14,7 +14,7 @@ from labelsim.jobs.interrupt import end_if_interrupted, handle_termination, stop
 from labelsim.storage.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
-from labelsim.methods import needed
+from labelsim.methods import stores
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")
@@ -49,6 +49,7 @@ except LabelsimError as error:
 
 # On a cluster each extraction asks for a GPU, on this machine only if it has one.
 GPU = 1 if not workflow.local_exec or visible_gpus(os.environ) else 0
+METHOD_STORES = stores(config["similarity"]["methods"])
 FIGURES = figure_names(config["report"]["classes"])
 
 

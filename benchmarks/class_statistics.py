@@ -202,7 +202,9 @@ def stage_welch(folder: Path, methods: Sequence[str]) -> None:
 
 def stage_similarity(folder: Path, methods: Sequence[str]) -> None:
     """The stage similarity."""
-    similarities(folder / "moments.zarr", folder / "welch.zarr", methods, {}, folder / "similarity.zarr")
+    similarities(
+        {name: folder / f"{name}.zarr" for name in ("moments", "welch")}, methods, {}, folder / "similarity.zarr"
+    )
 
 
 def stage_neighbors(folder: Path, methods: Sequence[str]) -> None:

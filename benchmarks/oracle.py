@@ -217,7 +217,10 @@ def _check_accuracy(run: Run, expected: Expected, member: Array, used: Array) ->
     hits = {1: np.zeros(len(ids)), 5: np.zeros(len(ids))}
     if expected.outputs:
         for classes, logits in _rows(run, "logits", ids):
-            above = (logits > np.take_along_axis(logits, own[classes][:, np.newaxis], axis=1)).sum(axis=1)
+            column = own[classes][:, np.newaxis]
+            value = np.take_along_axis(logits, column, axis=1)
+            # Of equal outputs the smaller index comes first.
+            above = ((logits > value) | ((logits == value) & (np.arange(logits.shape[1]) < column))).sum(axis=1)
             for k, right in hits.items():
                 right += np.bincount(classes[above < k], minlength=len(ids))
     for k, right in hits.items():

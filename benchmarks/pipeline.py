@@ -147,7 +147,12 @@ def _welch(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> No
 def _similarity(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
     from labelsim.stages.similarity import similarities
 
-    similarities(Path(paths.moments), Path(paths.welch), ["welch", "hidden", "gap"], {}, Path(paths.similarity))
+    similarities(
+        {"moments": Path(paths.moments), "welch": Path(paths.welch)},
+        ["welch", "hidden", "gap"],
+        {},
+        Path(paths.similarity),
+    )
 
 
 def _neighbors(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:

@@ -50,10 +50,42 @@ rule welch:
         "../workflow/scripts/welch.py"
 
 
+rule conformal:
+    input:
+        features=lambda wildcards: [committed(RUN.features(shard)) for shard in shards(wildcards)],
+        moments=committed(RUN.moments),
+    output:
+        committed(RUN.conformal),
+    log:
+        RUN.log("conformal"),
+    conda:
+        "../environment.yml"
+    params:
+        code=code("conformal"),
+    script:
+        "../workflow/scripts/conformal.py"
+
+
+rule head:
+    input:
+        settled(RUN.network),
+    output:
+        committed(RUN.head),
+    log:
+        RUN.log("head"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("head", config),
+        code=code("head"),
+    script:
+        "../workflow/scripts/head.py"
+
+
 rule similarity:
     input:
+        **{name: committed(getattr(RUN, name)) for name in METHOD_STORES},
         moments=settled(committed(RUN.moments)),
-        welch=committed(RUN.welch) if needed("welch", config["similarity"]["methods"]) else [],
     output:
         committed(RUN.similarity),
     log:

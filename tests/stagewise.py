@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labelsim.jobs.provenance import code, identity, version
+from labelsim.methods import stores
 from labelsim.run import Paths
+from labelsim.stages.conformal import conformal
 from labelsim.stages.extract import extract
+from labelsim.stages.head import head
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import moments
 from labelsim.stages.neighbors import neighbor_tables
@@ -42,9 +45,16 @@ def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Pat
     parts = [Path(run.shard_moments(name)) for name in names]
     merge_shards(parts, [Path(run.rejects(name)) for name in names], path["index"], 1.0, path["moments"])
     methods, groups = config["similarity"]["methods"], config["similarity"]["layer_groups"]
-    if "welch" in methods:
-        welch_statistics(path["moments"], path["welch"])
-    similarities(path["moments"], path["welch"] if "welch" in methods else None, methods, groups, path["similarity"])
+    makers = {
+        "welch": lambda output: welch_statistics(path["moments"], output),
+        "conformal": lambda output: conformal([Path(run.features(name)) for name in names], path["moments"], output),
+        "head": lambda output: head(path["network"], config["model"], config["probe"], output),
+    }
+    made = {"moments": path["moments"]}
+    for store in stores(methods):
+        made[store] = path[store]
+        makers[store](path[store])
+    similarities(made, methods, groups, path["similarity"])
     tables = (path[name] for name in ("neighbors", "classes", "summary"))
     neighbor_tables(path["similarity"], path["moments"], path["network"], config, version(), *tables)
     return run

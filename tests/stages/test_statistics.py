@@ -131,7 +131,7 @@ def test_a_channel_of_which_some_t_is_infinite_is_left_out_of_every_class(folder
     welch_statistics(folder / "moments.zarr", folder / "welch.zarr")
     groups = {"early": ["conv1"], "late": ["conv2"]}
     output = folder / "similarity.zarr"
-    similarities(folder / "moments.zarr", folder / "welch.zarr", ["welch", "gap"], groups, output)
+    similarities({name: folder / f"{name}.zarr" for name in ("moments", "welch")}, ["welch", "gap"], groups, output)
     whole = np.load(folder / "whole.npz")
     finite = np.arange(CHANNELS) != INFINITE
     gap, labels = whole["gap"].astype(np.float64), whole["labels"]
@@ -164,9 +164,7 @@ def test_layer_group_that_matches_nothing(folder):
     merged(folder)
     welch_statistics(folder / "moments.zarr", folder / "welch.zarr")
     with pytest.raises(LabelsimError, match=r"^similarity\.layer_groups\.late: 'conv\[3\]'.*conv2"):
-        similarities(
-            folder / "moments.zarr", folder / "welch.zarr", ["gap"], {"late": ["conv[3]"]}, folder / "out.zarr"
-        )
+        similarities({"moments": folder / "moments.zarr"}, ["gap"], {"late": ["conv[3]"]}, folder / "out.zarr")
 
 
 def test_rejects_up_to_the_limit_are_allowed(folder):
@@ -191,7 +189,9 @@ def test_similarities_in_blocks_of_rows_are_those_of_the_whole(folder, monkeypat
     for name, values in (("whole", 2**26), ("rows", 1)):
         monkeypatch.setattr("labelsim.stages.similarity._VALUES", values)
         output = folder / f"{name}.zarr"
-        similarities(folder / "moments.zarr", folder / "welch.zarr", ["welch", "hidden", "gap"], {}, output)
+        similarities(
+            {name: folder / f"{name}.zarr" for name in ("moments", "welch")}, ["welch", "hidden", "gap"], {}, output
+        )
     whole, rows = open_store(folder / "whole.zarr"), open_store(folder / "rows.zarr")
     for method in ("welch", "hidden", "gap"):
         # Sums in another order; both are stored as float32.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "MOMENTS", "VARIABLES", "Method", "needed"]
+__all__ = ["METHODS", "MOMENTS", "VARIABLES", "Method", "stores"]
 
 # Variables of the features, (sample, dimension), and the dimension of each.
 VARIABLES = {"gap": "channel", "hidden": "unit", "logits": "output"}
-# Those of which moments by fold and class are kept.
-MOMENTS = {name: VARIABLES[name] for name in ("gap", "hidden")}
+# Variables of which moments by fold and class are kept; `probability` is the softmax of the logits.
+MOMENTS = {"gap": "channel", "hidden": "unit", "probability": "output"}
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,19 @@ class Method:
     ----------
     label : str
         What figures call it.
-    store, variable : str
-        What a class is represented by: its means of a variable (`moments`), or its t statistics (`welch`).
+    store : str
+        What a class is represented by: its moments (`moments`), its t statistics (`welch`), the prediction sets of its
+        images (`conformal`), or the weights of its output (`head`).
+    variable : str
+        The variable of `MOMENTS` that is compared, or from which the store is computed.
     function : str
         The function of `labelsim.statistics.similarity` that compares them.
+    centered : bool
+        Whether the mean over all images is subtracted first.
+    by_layer : bool
+        Whether there is a matrix for each layer group.
+    by_output : bool
+        Whether the class of each output must be known.
     scale : str
         The scale of `labelsim.statistics.stability` on which errors are estimated.
     """
@@ -33,22 +42,28 @@ class Method:
     store: str
     variable: str
     function: str = "cosine"
+    centered: bool = False
+    by_layer: bool = False
+    by_output: bool = False
     scale: str = "atanh"
-
-    @property
-    def by_layer(self) -> bool:
-        """Whether channels are compared, so that there is a matrix for each layer group."""
-        return VARIABLES[self.variable] == "channel"
 
 
 # In the order in which they are shown.
 METHODS = {
-    "welch": Method("S · Welch statistic", "welch", "gap"),
+    "welch": Method("S · Welch statistic", "welch", "gap", by_layer=True),
     "hidden": Method("H · hidden state", "moments", "hidden"),
-    "gap": Method("P · pure GAP", "moments", "gap"),
+    "gap": Method("P · pure GAP", "moments", "gap", by_layer=True),
+    "pairwise": Method("pairwise Welch statistic", "moments", "gap", "pairwise", by_layer=True, scale="log"),
+    "hidden_centered": Method("centered hidden state", "moments", "hidden", centered=True),
+    "gap_centered": Method("centered GAP", "moments", "gap", centered=True),
+    "output": Method("mean output", "moments", "probability"),
+    "confusion": Method("confusion", "moments", "probability", "mutual", by_output=True, scale="arcsin"),
+    "conformal": Method("conformal sets", "conformal", "probability", "mutual", by_output=True, scale="arcsin"),
+    "weights": Method("weights of the head", "head", "hidden", by_output=True),
 }
 
 
-def needed(store: str, methods: Iterable[str]) -> bool:
-    """Whether any of some methods compares what a store holds."""
-    return any(METHODS[method].store == store for method in methods)
+def stores(methods: Iterable[str]) -> list[str]:
+    """The stores that some methods need beside the moments."""
+    needed = dict.fromkeys(METHODS[method].store for method in methods)
+    return [store for store in needed if store != "moments"]

@@ -54,6 +54,8 @@ class Paths:
     shard_moments = _files("moments/{}.zarr")
     moments = _file("moments.zarr")
     welch = _file("welch.zarr")
+    conformal = _file("conformal.zarr")
+    head = _file("head.zarr")
     similarity = _file("similarity.zarr")
     neighbors = _file("neighbors.parquet")
     classes = _file("classes.parquet")

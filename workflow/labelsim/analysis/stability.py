@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
 
-from labelsim.analysis.replicates import matrices
+from labelsim.analysis.matrices import matrices
 from labelsim.methods import METHODS
 from labelsim.network.layer_groups import layer_groups
 from labelsim.statistics.stability import jackknife, ranks
@@ -21,18 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["class_stability", "stability"]
 
+_VALUES = 2**25  # similarities at a time: 256 MiB
 _CLASS = ["method", "group", "class_index", "class_id", "class_name"]
 
 
-def stability(neighbors: pa.Table, moments: xarray.Dataset) -> pa.Table:
+def stability(neighbors: pa.Table, stores: Mapping[str, xarray.Dataset]) -> pa.Table:
     """Compute the neighbors' similarities and ranks again, leaving out one fold of the images at a time.
 
     Parameters
     ----------
     neighbors : pyarrow.Table
         `neighbors.parquet` of a run.
-    moments : xarray.Dataset
-        Its merged moments.
+    stores : mapping of str to xarray.Dataset
+        Its merged moments (`moments`) and prediction sets (`conformal`, for the method of that name).
 
     Returns
     -------
@@ -45,9 +47,10 @@ def stability(neighbors: pa.Table, moments: xarray.Dataset) -> pa.Table:
     Notes
     -----
     A replicate counts for a pair of classes if images of either were left out, and if it has a similarity for them.
-    Ranks are those of the similarity, not of `corrected`.
+    Ranks are those of the similarity, not of `corrected`. No replicate counts for the weights of the head.
     """
     settings = read_metadata(neighbors)["similarity"]
+    moments = stores["moments"]
     layers = load(moments, "layer").astype(object)
     members = layer_groups(list(dict.fromkeys(layers.tolist())), settings["layer_groups"])
     channels = np.array([np.isin(layers, names) for names in members.values()])
@@ -58,9 +61,11 @@ def stability(neighbors: pa.Table, moments: xarray.Dataset) -> pa.Table:
     count = load(moments, "count")
     folds = np.flatnonzero(count.any(axis=1))
     for method in settings["methods"]:
+        if METHODS[method].store == "head":
+            continue  # no image has a part in it
         rows, group, own, other = _pairs(neighbors, method, list(members))
-        whole, _ = _replicate(moments, method, channels, None, group, own, other)
-        found = [_replicate(moments, method, channels, int(fold), group, own, other) for fold in folds]
+        whole, _ = _replicate(stores, method, channels, None, group, own, other)
+        found = [_replicate(stores, method, channels, int(fold), group, own, other) for fold in folds]
         values, positions = (np.array(parts).reshape(len(folds), len(rows)) for parts in zip(*found, strict=True))
         left_out = count[folds][:, own] + count[folds][:, other] > 0
         used = left_out & np.isfinite(values)
@@ -121,7 +126,7 @@ def _pairs(
 
 
 def _replicate(
-    moments: xarray.Dataset,
+    stores: Mapping[str, xarray.Dataset],
     method: str,
     channels: NDArray[np.bool_],
     without: int | None,
@@ -132,7 +137,8 @@ def _replicate(
     """Similarity and rank of each pair of classes without one fold."""
     values, positions = np.full(len(own), np.nan), np.zeros(len(own), np.int64)
     first = 0
-    for block in matrices(moments, method, channels, without):
+    per_row = stores["moments"].sizes["class"] * (len(channels) if METHODS[method].by_layer else 1)
+    for block in matrices(stores, method, channels, max(1, _VALUES // max(1, per_row)), without):
         for g, matrix in enumerate(block):
             inside = np.flatnonzero((group == g) & (own >= first) & (own < first + len(matrix)))
             values[inside] = matrix[own[inside] - first, other[inside]]

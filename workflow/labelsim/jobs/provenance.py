@@ -40,6 +40,7 @@ _KEYS = {
     "merge": ("extract.max_reject_fraction",),
     "welch": (),
     "similarity": ("similarity",),
+    "head": ("model.name", "model.weights", "model.transform", "probe"),
     "neighbors": ("neighbors", "model", "probe"),  # the tables and the summary contain all three
 }
 
@@ -51,7 +52,7 @@ _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.co
 _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
 _WORD_AND_SPACE = re.compile(r"[a-z]{2} | [a-z]{2}")  # not separators such as ", ", which may compute something
 # These stages read the variables of `labelsim.methods`, not the table of methods.
-_WITHOUT_METHODS = ("network", "preflight", "extract", "moments", "merge", "welch", "neighbors")
+_WITHOUT_METHODS = ("network", "extract", "moments", "merge", "welch", "conformal", "head", "neighbors")
 _TEXTS_STORED = ("neighbors", "class_figure", "heatmap")  # notes of classes, titles of figures
 
 

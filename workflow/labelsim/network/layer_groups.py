@@ -28,7 +28,7 @@ def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | 
     LabelsimError
         If there are no layers, and a method needs them.
     """
-    refused = [method for method in methods if METHODS[method].by_layer]
+    refused = [method for method in methods if METHODS[method].variable == "gap"]
     if refused and not layers:
         raise LabelsimError(
             f"similarity.methods: {' and '.join(refused)} need layers, but no layer of this network is probed: "

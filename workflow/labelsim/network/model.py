@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import json
 import platform
 import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from labelsim.errors import LabelsimError
 from labelsim.network.builder import Network, build
 from labelsim.network.probes import Features, Layer, Probes
 
-__all__ = ["HALF", "Model", "load_model", "versions"]
+__all__ = ["HALF", "Model", "load_described", "load_model", "versions"]
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precisions of 16 bits."""
@@ -157,6 +160,35 @@ def load_model(model: Mapping[str, Any], probe: Mapping[str, Any]) -> Model:
     network = build(model["name"], model["weights"], model["transform"])
     example = network.transform(Image.new("RGB", (320, 256), (127, 127, 127))).float().unsqueeze(0)
     return Model(network, Probes(network.module, example, probe["layers"], probe["at"], probe["head"]))
+
+
+def load_described(
+    model: Mapping[str, Any], probe: Mapping[str, Any], description: Mapping[str, Any], path: Path
+) -> Model:
+    """Load the network of a run, as `load_model` does.
+
+    Parameters
+    ----------
+    model, probe : mapping
+        The configuration's sections of these names.
+    description : mapping
+        Contents of the run's `network.json`.
+    path : Path
+        That file, for the error.
+
+    Raises
+    ------
+    LabelsimError
+        If the network is not the one that the rest of the run was made with; and as `load_model`.
+    """
+    loaded = load_model(model, probe)
+    for key, value in json.loads(json.dumps(loaded.describe())).items():
+        if value != description[key]:
+            raise LabelsimError(
+                f"The network is not the one described in {path}: {key} is {value!r}, not {description[key]!r}.\n"
+                "A builder that draws random weights must be seeded; otherwise delete that file and run again."
+            )
+    return loaded
 
 
 def versions(device: torch.device | None = None) -> dict[str, str]:

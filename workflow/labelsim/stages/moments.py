@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from labelsim.dataset.classes import read_classes
 from labelsim.dataset.sampling import folds
-from labelsim.methods import MOMENTS
+from labelsim.methods import MOMENTS, VARIABLES
 from labelsim.network.outputs import output_labels
 from labelsim.statistics.accuracy import hits
 from labelsim.statistics.group_moments import of_groups
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.storage.damage import damaged
+from labelsim.storage.feature_store import feature_chunks
 from labelsim.storage.json_files import read_document
 from labelsim.storage.moment_store import CLASSES_PER_CHUNK, TOP, arrays, put_moments
 from labelsim.storage.zarr_store import Writer, blocks, load, open_store
@@ -32,7 +33,6 @@ __all__ = ["FOLDS", "moments"]
 logger = logging.getLogger(__name__)
 
 FOLDS = 8
-_AHEAD = 2  # chunks of features to read ahead
 # Means and squared deviations in memory, 1.2 GB: enough for ImageNet's 1,000 classes and ResNet34's layers.
 _HELD = 150_000_000
 
@@ -52,7 +52,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
         The configuration's `model.classes`.
     output : Path
         The Zarr store to write. `top1` counts the images whose largest output is that of their class, `top5` those
-        where it is among the five largest; both are -1 for a class without a known output.
+        where it is among the five largest; both, and `output`, are -1 for a class without a known output.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     present = load(dataset, "class_id").astype(object)[first]
     fold = folds(load(dataset, "sample_id").tolist(), FOLDS)
     expected = _expected(present.tolist(), classes, network, class_ids)
-    widths = {name: dataset[name].shape[1] for name in MOMENTS}
+    widths = {name: dataset.sizes[dimension] for name, dimension in MOMENTS.items()}
     writer = Writer(output, arrays(FOLDS, len(present), widths), identity=dataset.attrs["digest"])
     count = np.zeros((FOLDS, len(present)), dtype=np.int64)
     writing: Future[None] | None = None
@@ -83,6 +83,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     writer.put_whole("count", count)
     for name, counts in _right_answers(dataset, expected[member], member, len(present)).items():
         writer.put_whole(name, np.where(expected >= 0, counts, -1))
+    writer.put_whole("output", expected)
     writer.put_whole("class_id", present)
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(dataset, name))
@@ -104,7 +105,8 @@ def _sums(
     most = max(1, _HELD // (FOLDS * CLASSES_PER_CHUNK * 2 * max(1, sum(widths.values()))))
     for turn in _turns(block_of, most):
         held: dict[int, dict[str, Moments]] = {}
-        for part, values in _chunks(dataset, list(widths)):
+        for part, values in feature_chunks(dataset, list(VARIABLES)):
+            values["probability"] = softmax(values["logits"].astype(np.float64), axis=1)
             # Rows of rejected images are NaN in every array.
             used = ~np.isnan(values["hidden"]).any(axis=1)
             for block in sorted(turn.intersection(block_of[part].tolist())):
@@ -136,28 +138,11 @@ def _right_answers(
 ) -> dict[str, NDArray[np.int64]]:
     """Number of images of each class whose expected output is among the largest."""
     right = {name: np.zeros(classes, dtype=np.int64) for name in TOP}
-    for part, values in _chunks(dataset, ["logits"]):
+    for part, values in feature_chunks(dataset, ["logits"]):
         for name, k in TOP.items():
             hit = hits(values["logits"], expected[part], k)
             right[name] += np.bincount(member[part][hit], minlength=classes)
     return right
-
-
-def _chunks(dataset: xarray.Dataset, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, NDArray[np.floating]]]]:
-    """Chunks of rows of some features, read ahead in threads."""
-    size, chunk = dataset.sizes["sample"], dataset["gap"].encoding["chunks"][0]
-
-    def read(part: slice) -> dict[str, NDArray[np.floating]]:
-        return {name: load(dataset, name, sample=part) for name in names}
-
-    parts = list(blocks(size, chunk))
-    with ThreadPoolExecutor(_AHEAD) as readers:
-        following = deque(readers.submit(read, part) for part in parts[:_AHEAD])
-        for i, part in enumerate(parts):
-            values = following.popleft().result()
-            if i + _AHEAD < len(parts):
-                following.append(readers.submit(read, parts[i + _AHEAD]))
-            yield part, values
 
 
 def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:

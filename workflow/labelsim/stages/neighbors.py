@@ -106,6 +106,7 @@ def _summary(
         "layers": len(network["layers"]),
         "channels": moments.sizes["channel"],
         "excluded_channels": matrices.attrs["excluded_channels"],
+        "conformal": matrices.attrs["conformal"],
         "methods": config["similarity"]["methods"],
         "groups": load(matrices, "group_name").tolist(),
         "neighbors": config["neighbors"]["k"],

@@ -9,6 +9,7 @@ from typing import Any
 
 from labelsim.dataset.classes import find_class, read_classes
 from labelsim.errors import LabelsimError
+from labelsim.methods import METHODS
 from labelsim.network.layer_groups import check_methods, layer_groups
 from labelsim.network.outputs import output_labels
 from labelsim.storage.json_files import read_document, write_document
@@ -46,7 +47,24 @@ def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Pa
     ids, names = read_classes(shards)
     drawn = [ids[_drawn(label, ids, names)] for label in config["report"]["classes"]]
     known = _with_output(ids, output_labels(config["model"]["classes"], description, ids))
+    _check_outputs(config["similarity"]["methods"], known, description)
     write_document(output, {"layer_groups": groups, "classes_with_output": known, "drawn": drawn})
+
+
+def _check_outputs(methods: Sequence[str], known: int, network: Mapping[str, Any]) -> None:
+    """Refuse methods that need the classes of the outputs, or weights, where there are none."""
+    for method in methods:
+        if METHODS[method].by_output and known < 2:
+            raise LabelsimError(
+                f"similarity.methods: {method} needs the classes of the network's outputs, but {known} classes of "
+                "the dataset have one. Set model.classes to a file with the class of each output (or to `dataset`), or "
+                f"remove {method}."
+            )
+        if METHODS[method].store == "head" and not network["information"]["head_weights"]:
+            raise LabelsimError(
+                f"similarity.methods: {method} needs a classification layer with a matrix of weights, which "
+                f"{network['head']} does not have. Set probe.head to another layer, or remove {method}."
+            )
 
 
 def _drawn(label: str, ids: Sequence[str], names: Sequence[str]) -> int:

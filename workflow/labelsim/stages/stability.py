@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from pyarrow import compute
@@ -16,17 +17,19 @@ __all__ = ["stability"]
 logger = logging.getLogger(__name__)
 
 
-def stability(neighbors: Path, moments: Path, output: Path, by_class: Path) -> None:
+def stability(neighbors: Path, stores: Mapping[str, Path], output: Path, by_class: Path) -> None:
     """Write `stability.parquet` and `class_stability.parquet`.
 
     Parameters
     ----------
-    neighbors, moments : Path
-        As the stages `neighbors` and `merge` wrote them.
+    neighbors : Path
+        As the stage of this name wrote it.
+    stores : mapping of str to Path
+        `moments`, as the stage `merge` wrote it, and `conformal` where that is a method of the run.
     output, by_class : Path
         The tables to write, with a row for each neighbor and for each class.
     """
-    table = analysis.stability(read_table(neighbors), open_store(moments))
+    table = analysis.stability(read_table(neighbors), {name: open_store(path) for name, path in stores.items()})
     classes = analysis.class_stability(table)
     write_table(table, output)
     write_table(classes, by_class)

@@ -1,0 +1,11 @@
+from pathlib import Path
+
+from labelsim.jobs.log import job_log
+from labelsim.stages.conformal import conformal
+
+with job_log(snakemake.log[0]):
+    conformal(
+        [Path(path).parent for path in snakemake.input.features],
+        Path(snakemake.input.moments).parent,
+        Path(snakemake.output[0]).parent,
+    )
