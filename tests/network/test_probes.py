@@ -559,7 +559,7 @@ class TestActivation:
         # Both signs: rounding errors are relative to values around 1, not to their mean.
         np.testing.assert_allclose(features.gap.numpy(), pool(outputs, rectify=False), RTOL, 1e-6)
 
-    def test_what_is_no_map_is_skipped(self, images):
+    def test_channels_last_are_followed_and_what_is_no_map_is_skipped(self, images):
         class ChannelsLast(Tiny):
             def __init__(self):
                 super().__init__()
@@ -574,15 +574,17 @@ class TestActivation:
             def forward(self, x):
                 return self.relu(super().forward(x))
 
-        probes, features = probe(ChannelsLast(), images, at="activation")
-        assert probes.layers == [Layer("relu#1", 4)]
-        assert features.gap.shape == (4, 4)
-        reasons = dict(probes.skipped)
-        assert reasons.keys() == {"gelu", "relu#2"}
-        assert "dimension 3" in reasons["gelu"]
-        assert "(1, 6)" in reasons["relu#2"]
+        module = ChannelsLast().eval()
+        _, (maps, moved, _) = plain_outputs(module, images, (nn.ReLU, nn.GELU))
+        probes, features = probe(module, images, at="activation")
+        assert probes.layers == [Layer("relu#1", 4), Layer("gelu", 4)]
+        expected = np.concatenate([maps.mean((2, 3)), moved.mean((1, 2))], axis=1)
+        np.testing.assert_allclose(features.gap.numpy(), expected, RTOL, 1e-6)  # GELU takes both signs
+        ((name, reason),) = probes.skipped
+        assert name == "relu#2"
+        assert "(1, 6)" in reason
 
-    def test_a_part_of_a_linear_layers_output_is_skipped_too(self, images):
+    def test_a_part_of_a_linear_layers_output_is_followed_too(self, images):
         class Gated(Tiny):
             def __init__(self):
                 super().__init__()
@@ -594,8 +596,7 @@ class TestActivation:
                 return self.c((self.gate(gate) * rest).movedim(3, 1))
 
         probes = Probes(Gated(), images[:1], at="activation")
-        assert probes.layers == [Layer("relu", 4)]
-        assert dict(probes.skipped).keys() == {"gate"}
+        assert (probes.layers, probes.skipped) == ([Layer("relu", 4), Layer("gate", 4)], [])
 
     def test_network_without_activation_modules(self, images):
         class Bare(Tiny):

@@ -67,7 +67,8 @@ def layers(
     for name, reason in model.skipped:
         console.print(f"left out: {name}: {reason}", markup=False)
     if model.missing:
-        console.print("note: without layers, only similarity.methods: [hidden] can be computed", markup=False)
+        advice = "" if model.at == "activation" else ", unless probe.at is activation or auto"
+        console.print(f"note: without layers, only similarity.methods: [hidden] can be computed{advice}", markup=False)
     for note in model.notes:
         console.print(f"note: {note}", markup=False)
     console.print(

@@ -33,8 +33,8 @@ def check_methods(methods: Sequence[str], layers: Sequence[str], missing: str | 
         raise LabelsimError(
             f"similarity.methods: {' and '.join(refused)} need layers, but no layer of this network is probed: "
             f"{missing or 'see the log of the stage network'}.\n"
-            "Set similarity.methods to [hidden], or select layers with probe.layers (`labelsim layers` shows which are "
-            "left out)."
+            "Set similarity.methods to [hidden], or select other layers with probe.at or probe.layers (`labelsim "
+            "layers` shows which are left out)."
         )
 
 

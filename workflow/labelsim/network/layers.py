@@ -12,10 +12,21 @@ from torch import nn
 from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from labelsim.errors import LabelsimError, near
+from labelsim.errors import LabelsimError, listed, near
 from labelsim.network.tracing import Call, Shape, Trace
 
-__all__ = ["At", "Layer", "Site", "Skipped", "find_sites", "is_everything", "missing", "note_activations"]
+__all__ = [
+    "At",
+    "Layer",
+    "Site",
+    "Skipped",
+    "find_sites",
+    "is_everything",
+    "missing",
+    "note_activations",
+    "note_assumed",
+    "resolve",
+]
 
 At = Literal["convolution", "batch_norm", "activation"]
 Skipped = list[tuple[str, str]]
@@ -37,11 +48,51 @@ class Layer:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a layer's channels are read: the output of one call of one module."""
+    """Where a layer's channels are read: the output of one call of one module.
+
+    Attributes
+    ----------
+    layer : Layer
+    module : str
+        Name of the module.
+    index : int
+        Number of earlier calls of this module.
+    axis : int
+        The dimension of the channels.
+    assumed : bool
+        Whether this dimension could not be followed through the network.
+    """
 
     layer: Layer
     module: str
     index: int
+    axis: int = 1
+    assumed: bool = False
+
+
+def resolve(module: nn.Module, traced: Trace, at: At | Literal["auto"], head: str) -> At:
+    """What is read of a network, if `probe.at` is auto.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    traced : Trace
+        Its dry run.
+    at : {"convolution", "batch_norm", "activation", "auto"}
+        The configuration's `probe.at`.
+    head : str
+        Name of the classification layer.
+
+    Returns
+    -------
+    {"convolution", "batch_norm", "activation"}
+        For auto, convolutions if any of the network's can be read and is no patch embedding; else activations.
+        What `probe.layers` selects has no influence on it.
+    """
+    if at != "auto":
+        return at
+    return "convolution" if _find_convolutions(module, traced, ["*"], head)[0] else "activation"
 
 
 def find_sites(module: nn.Module, traced: Trace, globs: Sequence[str], at: At, head: str) -> tuple[list[Site], Skipped]:
@@ -95,7 +146,8 @@ def missing(skipped: Skipped, at: At) -> str:
     """Say why there is no layer to read."""
     kind = "activation" if at == "activation" else "convolution"
     reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5]) or f"no {kind} module matches"
-    return f"probe.layers and probe.at={at!r} select no layer that can be read ({reasons})"
+    advice = "" if at == "activation" else "; probe.at: activation (or auto) compares activations instead"
+    return f"probe.layers and probe.at: {at} select no layer that can be read ({reasons}){advice}"
 
 
 def _is_activation(module: nn.Module) -> bool:
@@ -111,6 +163,17 @@ def note_activations(module: nn.Module, calls: Sequence[Call]) -> list[str]:
     return [
         f"this network has no ReLU module (its activations: {kinds}); "
         "A(X) is the mean of ReLU(output) nevertheless, as in equation 2"
+    ]
+
+
+def note_assumed(sites: Sequence[Site]) -> list[str]:
+    """Note the layers whose dimension of channels is not known."""
+    names = [site.layer.name for site in sites if site.assumed]
+    if not names:
+        return []
+    return [
+        f"which dimension has the channels cannot be told for {listed(names)}: the second is taken of four dimensions, "
+        "the last of three"
     ]
 
 
@@ -153,9 +216,10 @@ def _find_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str], h
     skipped += [(name, _NOT_RUN) for name in names if name in chosen - calls.keys()]
     skipped += _hidden_convolutions(module, traced, globs)
     # With other globs, the user has asked for it.
-    if is_everything(globs) and len(sites) == 1 and (patch := _patch(module.get_submodule(sites[0].module))):
-        reason = f"it only cuts the image into patches, {patch} pixels apart; no other convolution runs"
-        return [], [(sites[0].layer.name, reason), *skipped]
+    patches = [(site.module, step) for site in sites if (step := _patch(module.get_submodule(site.module)))]
+    if is_everything(globs) and len(patches) == len(sites):
+        reason = "it only cuts the image into patches, {} pixels apart; no convolution of another kind runs"
+        return [], [*((name, reason.format(step)) for name, step in patches), *skipped]
     return sites, skipped
 
 
@@ -171,11 +235,13 @@ def _hidden_convolutions(module: nn.Module, traced: Trace, globs: Sequence[str])
 
 
 def _patch(convolution: nn.Module) -> str | None:
-    """Distance of a vision transformer's patches, if this convolution cuts the image into patches."""
+    """Distance of the patches, if a convolution could be a patch embedding; None otherwise."""
     assert isinstance(convolution, nn.Conv2d)
-    # Transformers have patches of at least 4 x 4 pixels; the only layer of a small network may have a stride of 2.
-    cuts = convolution.in_channels == 3 and all(step >= 4 for step in convolution.stride)
-    return " x ".join(map(str, convolution.stride)) if cuts else None
+    stride = convolution.stride
+    apart = convolution.kernel_size == stride and max(stride) > 1
+    # Patches may overlap (Hiera, TNT); a convolution of another kind that skips pixels seldom skips so many.
+    coarse = convolution.in_channels == 3 and min(stride) >= 4
+    return " x ".join(map(str, stride)) if apart or coarse else None
 
 
 def _find_batch_norms(
@@ -224,15 +290,16 @@ def _find_activations(
     for name, call in zip(names, found, strict=True):
         if not _matches(globs, name, call.name):
             continue
-        if not _is_map(call.output_shape):
-            skipped.append((name, f"its output is {call.output_shape}, not (1, channels, height, width)"))
+        shape = call.output_shape
+        if shape is None or len(shape) not in (3, 4) or shape[0] != 1 or call.channels == 0:
+            skipped.append((name, f"its output is {shape}, neither the map nor the tokens of one image"))
         elif call.wrote is None:
             skipped.append((name, _CONSTANT))
-        elif call.channels not in (1, None):
-            skipped.append((name, f"its channels are dimension {call.channels}, not 1"))
         elif call.read in heads:
             skipped.append((name, "it is applied to the classification layer's output"))
         else:
-            sites.append(Site(Layer(name, call.output_shape[1]), call.name, call.index))
+            assumed = 2 if len(shape) == 3 else 1
+            axis = assumed if call.channels is None else call.channels
+            sites.append(Site(Layer(name, shape[axis]), call.name, call.index, axis, call.channels is None))
     skipped += [(name, _NOT_RUN) for name in modules if not counts[name] and _matches(globs, name)]
     return sites, skipped

@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -39,6 +41,8 @@ class Model:
         (3, H, W).
     layers : list of Layer
         Those whose channels are read, in the order in which the forward pass runs them.
+    at : {"convolution", "batch_norm", "activation"}
+        What is read of a layer; never `auto`.
     channels, hidden_units, outputs : int
         D, M and K.
     memory_format : torch.memory_format
@@ -61,6 +65,7 @@ class Model:
         self.transform: Callable[[Image.Image], Tensor] = network.transform
         self.input_shape = probes.input_shape
         self.layers: list[Layer] = probes.layers
+        self.at = probes.at
         self.memory_format = torch.channels_last
         self.channels = sum(layer.channels for layer in probes.layers)
         self.head, self.hidden_units, self.outputs = probes.head, probes.hidden_units, probes.outputs
@@ -109,6 +114,21 @@ class Model:
                     if (cast := module._parameters.get(name)) is not None:
                         cast.data = cast.data.to(HALF[precision])
 
+    def head_weights(self) -> NDArray[np.float32] | None:
+        """Weights of the classification layer: those of a linear layer, or of a 1 x 1 convolution.
+
+        Returns
+        -------
+        (outputs, hidden units) float32 array, or None
+            None if the layer has no weights of this shape.
+        """
+        weight = getattr(self._network.module.get_submodule(self.head), "weight", None)
+        if not isinstance(weight, Tensor) or weight.ndim not in (2, 4):
+            return None
+        if weight.shape != (self.outputs, self.hidden_units, *(1,) * (weight.ndim - 2)):
+            return None
+        return weight.detach().flatten(1).to("cpu", torch.float32, copy=True).numpy()
+
     def compile(self) -> None:
         """Have PyTorch compile the network together with its probes, which takes a while in the first batch."""
         self._probes.compile()
@@ -135,6 +155,7 @@ class Model:
             "published_top1": self._network.top1,
             "skipped": [list(entry) for entry in self.skipped],
             "missing": self.missing,
+            "head_weights": self.head_weights() is not None,
             "versions": versions(),
         }
 

@@ -1,4 +1,4 @@
-"""Global average pooling: the mean over height and width of each channel, with or without ReLU before it."""
+"""Global average pooling: the mean over the places of each channel, with or without ReLU before it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ _KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PLACES = 64  # summed in float32, before the sums are added up in float64
 
 
-def mean(maps: Tensor) -> Tensor:
-    """Mean over height and width.
+def mean(maps: Tensor, axis: int = 1) -> Tensor:
+    """Mean over all places or tokens.
 
     Parameters
     ----------
-    maps : (N, C, H, W) tensor
+    maps : (N, C, H, W), (N, H, W, C), (N, tokens, C) or (N, C, tokens) tensor
         Any floating-point dtype.
+    axis : int
+        The dimension of the channels, C.
 
     Returns
     -------
     (N, C) float32 tensor
     """
-    return maps.mean(dim=(2, 3), dtype=torch.float32)
+    places = [other for other in range(1, maps.ndim) if other != axis]
+    return maps.mean(dim=places, dtype=torch.float32)
 
 
 def rectified_mean(maps: Tensor) -> Tensor:

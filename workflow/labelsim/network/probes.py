@@ -2,14 +2,23 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from labelsim.errors import LabelsimError
 from labelsim.network.head import find_head
-from labelsim.network.layers import At, Layer, find_sites, is_everything, missing, note_activations
+from labelsim.network.layers import (
+    At,
+    Layer,
+    find_sites,
+    is_everything,
+    missing,
+    note_activations,
+    note_assumed,
+    resolve,
+)
 from labelsim.network.pooling import mean, rectified_mean
 from labelsim.network.tracing import Shape, trace
 
@@ -22,7 +31,7 @@ class Features(NamedTuple):
     Attributes
     ----------
     gap : Tensor
-        A(X), shape (N, D): the mean over height and width of each channel, layer after layer.
+        A(X), shape (N, D): the mean over the places of each channel, layer after layer.
     hidden : Tensor
         h(X), shape (N, M): the input of the classification layer.
     logits : Tensor
@@ -48,10 +57,12 @@ class Probes:
         An input of shape (1, 3, H, W) on the network's device, for the dry run that finds the layers.
     layers : sequence of str
         Globs over module names that select the layers.
-    at : {"convolution", "batch_norm", "activation"}
+    at : {"convolution", "batch_norm", "activation", "auto"}
         What is read: ReLU of a convolution's own output; ReLU of the output of the batch norm that takes this
-        output; or the outputs of the activation modules as they are, where a module that is called n > 1
-        times makes n layers, named ``relu#1`` to ``relu#n``.
+        output; or the outputs of the activation modules as they are, averaged over all dimensions but that of the
+        images and that of the channels, where a module that is called n > 1 times makes n layers, named
+        ``relu#1`` to ``relu#n``. With auto, convolutions, or activations where no convolution but patch
+        embeddings can be read.
     head : str
         Name of the classification layer, whose input is h(X); ``auto`` finds it: see `find_head`.
 
@@ -59,6 +70,8 @@ class Probes:
     ----------
     layers : list of Layer
         In the order in which the forward pass runs them.
+    at : {"convolution", "batch_norm", "activation"}
+        What is read.
     head : str
         Name of the classification layer.
     hidden_units, outputs : int
@@ -90,23 +103,27 @@ class Probes:
         module: nn.Module,
         example: Tensor,
         layers: Sequence[str] = ("*",),
-        at: At = "convolution",
+        at: At | Literal["auto"] = "convolution",
         head: str = "auto",
     ) -> None:
         self.module = module.eval()
         traced = trace(module, example)
         self.outputs = _count_outputs(traced.output)
         self.head, self.hidden_units, notes = find_head(module, traced, head)
-        sites, self.skipped = find_sites(module, traced, layers, at, self.head)
-        self.missing = None if sites else missing(self.skipped, at)
+        self.at = resolve(module, traced, at, self.head)
+        if at == "auto":
+            why = ": no convolution but patch embeddings can be read" if self.at == "activation" else ""
+            notes = [f"probe.at: auto is {self.at} for this network{why}", *notes]
+        sites, self.skipped = find_sites(module, traced, layers, self.at, self.head)
+        self.missing = None if sites else missing(self.skipped, self.at)
         if self.missing and not is_everything(layers):
             raise LabelsimError(f"{self.missing}.")
-        about = note_activations(module, traced.calls) if sites and at != "activation" else []
-        self.notes = [*notes, *about]
+        about = note_activations(module, traced.calls) if sites and self.at != "activation" else []
+        self.notes = [*notes, *about, *note_assumed(sites)]
         self.layers = [site.layer for site in sites]
         self.input_shape: Shape = tuple(example.shape[1:])
-        self._rectify = at != "activation"
-        self._slots = {(site.module, site.index): slot for slot, site in enumerate(sites)}
+        self._rectify = self.at != "activation"
+        self._slots = {(site.module, site.index): (slot, site.axis) for slot, site in enumerate(sites)}
         self._head_calls = sum(call.name == self.head for call in traced.calls)
         hooked = {site.module for site in sites}
         self._expected = Counter(call.name for call in traced.calls if call.name in hooked)
@@ -166,10 +183,11 @@ class Probes:
 
     def _gap_hook(self, name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(module: nn.Module, args: tuple, output: Tensor) -> None:
-            slot = self._slots.get((name, self._calls[name]))
+            found = self._slots.get((name, self._calls[name]))
             self._calls[name] += 1
-            if slot is not None:
-                self._gaps[slot] = rectified_mean(output) if self._rectify else mean(output)
+            if found is not None:
+                slot, axis = found
+                self._gaps[slot] = rectified_mean(output) if self._rectify else mean(output, axis)
 
         return hook
 

@@ -53,5 +53,5 @@ def network(
     # The digest of the weights is computed from the tensors, so their file does not count.
     sources = {key: digest for key, digest in json.loads(identity).get("files", {}).items() if key != "model.weights"}
     # Two networks in a file may have the same weights, and differ in operations without weights, such as pooling.
-    made_by = {"model": short_name(model["name"]), "at": probe["at"], "sources": sources}
+    made_by = {"model": short_name(model["name"]), "at": built.at, "sources": sources}
     write_document(output, {**made_by, **built.describe(), "information": built.inform()})
