@@ -4,7 +4,6 @@ from numpy.testing import assert_array_equal
 
 from labelsim.statistics.moments import Moments, total
 from labelsim.storage.moment_store import (
-    CHANNELS_PER_CHUNK,
     CLASSES_PER_CHUNK,
     arrays,
     channel_blocks,
@@ -16,7 +15,7 @@ from labelsim.storage.moment_store import (
 from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
 FOLDS, CLASSES = 3, CLASSES_PER_CHUNK + 7
-WIDTHS = {"gap": 2 * CHANNELS_PER_CHUNK + 5, "hidden": 4}
+WIDTHS = {"gap": 2053, "hidden": 4, "probability": 7}
 
 
 def random_moments(width: int) -> Moments:
@@ -42,7 +41,7 @@ def dataset(moments, tmp_path_factory):
         for part in blocks(CLASSES, CLASSES_PER_CHUNK):
             put_moments(writer, name, part.start, Moments(*(array[:, part] for array in values)))
     writer.put_whole("count", moments["gap"].count)
-    for name in ("top1", "top5"):
+    for name in ("top1", "top5", "output_index"):
         writer.put_whole(name, np.full(CLASSES, -1))
     writer.put_whole("class_id", np.array([f"n{i}" for i in range(CLASSES)], dtype=object))
     writer.put_whole("class_name", np.array([f"tench {i} é" for i in range(CLASSES)], dtype=object))

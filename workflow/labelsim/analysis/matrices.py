@@ -73,7 +73,7 @@ def _columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int 
         held, images = (load(stores["conformal"], name)[kept].sum(axis=0) for name in ("held", "images"))
         yield _by_class(moments, [_divided(held, images[:, np.newaxis])])
     elif method.store == "head":
-        output = load(moments, "output")
+        output = load(moments, "output_index")
         yield np.where(output[:, np.newaxis] >= 0, load(stores["head"], "weight")[output], np.nan)
     elif method.function == "pairwise":
         count = load(moments, "count").sum(axis=0)
@@ -104,7 +104,7 @@ def _as_many(moments: Moments, count: NDArray[np.int64]) -> Moments:
 
 def _by_class(moments: xarray.Dataset, outputs: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Columns of the classes, (class, class), from blocks of columns of the outputs; NaN for a class without output."""
-    output = load(moments, "output")
+    output = load(moments, "output_index")
     result = np.full((len(output), len(output)), np.nan)
     start = 0
     for block in outputs:

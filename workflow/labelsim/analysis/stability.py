@@ -104,7 +104,8 @@ def class_stability(stability: pa.Table) -> pa.Table:
     always = compute.if_else(compute.greater(stability["folds"], 0), always, None)
     # Sorted by rank: out of order if a neighbor's corrected similarity is above that of the one before it.
     corrected = stability["corrected"].to_numpy()
-    above = np.append(False, (corrected[1:] > corrected[:-1]) & (stability["rank"].to_numpy()[1:] > 1))
+    above = np.zeros(len(corrected), dtype=bool)
+    above[1:] = (corrected[1:] > corrected[:-1]) & (stability["rank"].to_numpy()[1:] > 1)
     table = stability.select(_CLASS).append_column("always", always.cast(pa.float64()))
     table = table.append_column("above", pa.array(above))
     found = table.group_by(_CLASS, use_threads=False).aggregate(

@@ -43,7 +43,7 @@ def conformal(features: Sequence[Path], moments: Path, output: Path) -> None:
         holds the output; `threshold` (fold).
     """
     dataset = open_store(moments)
-    size, of_class = dataset.sizes["fold"], load(dataset, "output")
+    size, of_class = dataset.sizes["fold"], load(dataset, "output_index")
     index = {id_: i for i, id_ in enumerate(load(dataset, "class_id").tolist())}
     shards = [open_store(path) for path in features]
     # The classes' order may have changed since a shard was extracted.
@@ -94,7 +94,7 @@ def _write(
     values: dict[str, NDArray[Any]] = {"images": images, "held": held, "threshold": thresholds}
     for name, value in (values | class_labels(dataset)).items():
         writer.put_whole(name, value)
-    judged = int(images[:, load(dataset, "output") >= 0].sum())
+    judged = int(images[:, load(dataset, "output_index") >= 0].sum())
     sets = {
         "level": LEVEL,
         "images": judged,

@@ -75,8 +75,8 @@ def merge_shards(
         writer.put_whole(name, _sum_hits(datasets, members, name, len(ids)))
     outputs = np.full(len(ids), -1, dtype=np.int64)
     for dataset, member in zip(datasets, members, strict=True):
-        outputs[member] = load(dataset, "output")
-    writer.put_whole("output", outputs)
+        outputs[member] = load(dataset, "output_index")
+    writer.put_whole("output_index", outputs)
     tables = [read_table(path) for path in rejects]
     by_class = Counter(id_ for table in tables for id_ in table["class_id"].to_pylist())
     writer.put_whole("rejected", np.array([by_class[id_] for id_ in ids], dtype=np.int64))

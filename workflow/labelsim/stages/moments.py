@@ -52,7 +52,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
         The configuration's `model.classes`.
     output : Path
         The Zarr store to write. `top1` counts the images whose largest output is that of their class, `top5` those
-        where it is among the five largest; both, and `output`, are -1 for a class without a known output.
+        where it is among the five largest; both, and `output_index`, are -1 for a class without a known output.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     writer.put_whole("count", count)
     for name, counts in _right_answers(dataset, expected[member], member, len(present)).items():
         writer.put_whole(name, np.where(expected >= 0, counts, -1))
-    writer.put_whole("output", expected)
+    writer.put_whole("output_index", expected)
     writer.put_whole("class_id", present)
     for name in ("layer", "layer_channel"):
         writer.put_whole(name, load(dataset, name))

@@ -49,7 +49,7 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
     Returns
     -------
     dict of str to Array
-        `count`, the means and squared deviations, `top1` and `top5`, `output` (the index of each class's output, -1 if
+        `count`, the means and squared deviations, `top1` and `top5`, `output_index` (the output of each class, -1 if
         it is not known), and the coordinates of classes and channels.
     """
     found = {"count": Array(("fold", "class"), (folds, classes), "int64")}
@@ -58,7 +58,7 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
         chunks = (folds, min(classes, CLASSES_PER_CHUNK), min(widths[name], CHANNELS_PER_CHUNK))
         for moment in ("mean", "m2"):
             found[f"{name}_{moment}"] = Array(("fold", "class", dimension), shape, "float64", chunks)
-    found |= {name: Array(("class",), (classes,), "int64") for name in (*TOP, "output")}
+    found |= {name: Array(("class",), (classes,), "int64") for name in (*TOP, "output_index")}
     return found | {
         "class_id": Array(("class",), (classes,), "str", coordinate=True),
         "layer": Array(("channel",), (widths["gap"],), "str", coordinate=True),

@@ -1,0 +1,230 @@
+"""Stability against plain NumPy: everything computed again from the features of all folds but one."""
+
+import warnings
+
+import numpy as np
+import planted
+import pyarrow as pa
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import ALONE, APART, CLASSES, INFINITE, PAIR
+from pyarrow import parquet
+from scipy.special import softmax
+
+from labelsim.analysis import stability as analysis
+from labelsim.dataset.sampling import folds
+from labelsim.stages.stability import stability
+from labelsim.statistics.stability import SCALES, jackknife, ranks
+from labelsim.storage.zarr_store import open_store
+
+FOLDS = 8
+K = 5
+ESTIMATES = ("corrected", "stderr", "low", "high")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    found = planted.plant(tmp_path_factory.mktemp("planted"), seed=1, k=K)
+    stores = {name: found.path(name) for name in ("moments", "conformal")}
+    outputs = [planted.Path(found.paths.analysis(name)) for name in ("stability", "class_stability")]
+    stability(found.path("neighbors"), stores, *outputs)
+    return found
+
+
+@pytest.fixture(scope="module")
+def table(run):
+    return parquet.read_table(run.paths.analysis("stability")).to_pandas()
+
+
+def cosines(vectors):
+    with np.errstate(invalid="ignore"):
+        units = vectors / np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    return units @ units.T
+
+
+def moments(values, labels):
+    n = np.bincount(labels, minlength=CLASSES)[:, np.newaxis]
+    mean, variance = np.full((2, CLASSES, values.shape[1]), np.nan)
+    for c in range(CLASSES):
+        if n[c] > 0:
+            mean[c] = values[labels == c].mean(axis=0)
+        if n[c] > 1:
+            variance[c] = values[labels == c].var(axis=0, ddof=1)
+    return n, mean, variance
+
+
+def welch(run, kept, group):
+    first, last = {"all": (0, 1030), "first": (0, 1000), "late": (1000, 1030)}[group]
+    gap, labels = run.features["gap"][kept, first:last].astype(np.float64), run.labels[kept]
+    t = np.full((CLASSES, gap.shape[1]), np.nan)
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        for c in range(CLASSES):
+            if (labels == c).sum() > 1:
+                t[c] = scipy.stats.ttest_ind(gap[labels == c], gap[labels != c], equal_var=False).statistic
+    tested = ~np.isnan(t).all(axis=1)
+    t[np.ix_(tested, np.ptp(gap, axis=0) == 0)] = 0
+    return cosines(np.where(np.isfinite(t[tested]).all(axis=0), t, 0) + np.where(tested, 0, np.nan)[:, np.newaxis])
+
+
+def pairwise(run, kept, group):
+    chosen = np.setdiff1d(np.arange(1030), [INFINITE, APART])
+    _, mean, variance = moments(run.features["gap"][kept][:, chosen].astype(np.float64), run.labels[kept])
+    n_all = np.bincount(run.labels, minlength=CLASSES)[:, np.newaxis]
+    error = variance / n_all  # as if no image were left out
+    result = np.full((CLASSES, CLASSES), np.nan)
+    for c in range(CLASSES):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            square = (mean[c] - mean) ** 2 / (error[c] + error)
+        square[(error[c] + error) == 0] = 0
+        result[c] = -np.sqrt(square.mean(axis=1))
+    return result
+
+
+def confusion(run, kept, group):
+    probability = softmax(run.features["logits"][kept].astype(np.float64), axis=1)
+    given_to = moments(probability, run.labels[kept])[1][:, run.outputs]
+    given_to[:, run.outputs < 0] = np.nan
+    return (given_to + given_to.T) / 2
+
+
+def hidden_centered(run, kept, group):
+    values = run.features["hidden"][kept].astype(np.float64)
+    return cosines(moments(values, run.labels[kept])[1] - values.mean(axis=0))
+
+
+CASES = {
+    ("welch", "late"): (welch, "atanh"),
+    ("welch", "all"): (welch, "atanh"),
+    ("pairwise", "all"): (pairwise, "log"),
+    ("hidden_centered", "all"): (hidden_centered, "atanh"),
+    ("confusion", "all"): (confusion, "arcsin"),
+}
+FORWARD = {"atanh": np.arctanh, "log": lambda x: -np.log(-x), "arcsin": lambda x: np.arcsin(np.sqrt(x))}
+BACK = {"atanh": np.tanh, "log": lambda z: -np.exp(-z), "arcsin": lambda z: np.sin(z) ** 2}
+
+
+@pytest.mark.parametrize(("method", "group"), CASES)
+def test_every_number_is_that_of_the_images_themselves(run, table, method, group):
+    matrix, scale = CASES[method, group]
+    fold = folds(run.samples.tolist(), FOLDS)
+    whole = matrix(run, np.ones(len(fold), dtype=bool), group)
+    without = np.array([matrix(run, fold != f, group) for f in range(FOLDS)])
+    rows = table[(table["method"] == method) & (table["group"] == group)]
+    assert len(rows) >= (CLASSES - 3) * K
+    for row in rows.itertuples():
+        c, i = row.class_index, row.neighbor_index
+        left_out = [((run.labels == c) | (run.labels == i))[fold == f].any() for f in range(FOLDS)]
+        used = [f for f in range(FOLDS) if left_out[f] and np.isfinite(without[f, c, i])]
+        assert row.folds == len(used)
+        # The stored similarity is rounded to float32.
+        assert row.similarity == pytest.approx(whole[c, i], rel=1e-6)
+        # A rank that hangs on the last digit of float32 occurs nowhere here.
+        order = [np.argsort(-np.delete(without[f, c], c).astype(np.float32), kind="stable") for f in used]
+        others = np.delete(np.arange(CLASSES), c)
+        found = [int(np.flatnonzero(others[o] == i)[0]) + 1 for o in order]
+        assert row.folds_in_top_k == sum(rank <= K for rank in found)
+        if found:
+            assert (row.rank_min, row.rank_max) == (min(found), max(found))
+        if len(used) < 2:
+            assert np.isnan([getattr(row, name) for name in ESTIMATES]).all()
+            continue
+        g, z = len(used), FORWARD[scale](without[used, c, i])
+        center = g * FORWARD[scale](whole[c, i]) - (g - 1) * z.mean()
+        error = np.sqrt((g - 1) / g * ((z - z.mean()) ** 2).sum())
+        reach = scipy.stats.t.ppf(0.975, g - 1) * error
+        # Differences of nearly equal float64 numbers, eightfold.
+        assert row.corrected == pytest.approx(BACK[scale](center), rel=1e-6, abs=1e-9)
+        assert FORWARD[scale](row.low) == pytest.approx(center - reach, rel=1e-5, abs=1e-7) or row.low == 0
+        assert FORWARD[scale](row.high) == pytest.approx(center + reach, rel=1e-5, abs=1e-7)
+        step = 1e-5
+        slope = (BACK[scale](center + step) - BACK[scale](center - step)) / (2 * step)
+        assert row.stderr == pytest.approx(error * slope, rel=1e-4)
+
+
+def test_classes_without_enough_images(table):
+    # Without the fold of its image, a class of one has no similarity; a class of two has none of Welch's.
+    alone = table[(table["class_index"] == ALONE) & (table["method"] == "hidden")]
+    assert len(alone) == K
+    assert (alone["folds"] <= FOLDS - 1).all()
+    assert not len(table[(table["class_index"] == ALONE) & (table["method"] == "welch")])
+    pair = table[(table["class_index"] == PAIR) & (table["method"] == "welch") & (table["group"] == "all")]
+    assert (pair["folds"] <= FOLDS - 1).all()
+
+
+def test_weights_depend_on_no_image(table):
+    rows = table[table["method"] == "weights"]
+    assert len(rows)
+    assert (rows["folds"] == 0).all()
+    assert rows[[*ESTIMATES, "rank_min", "rank_max"]].isna().all().all()
+
+
+def test_rows_are_those_of_the_neighbors(run):
+    found = parquet.read_table(run.paths.analysis("stability"))
+    neighbors = parquet.read_table(run.paths.neighbors)
+    assert found.select(neighbors.column_names).equals(neighbors)
+    assert found.schema.metadata == neighbors.schema.metadata
+
+
+def test_classes_sum_up_their_neighbors(run, table):
+    found = parquet.read_table(run.paths.analysis("class_stability")).to_pandas()
+    keys = ["method", "group", "class_index"]
+    assert len(found) == len(table[keys].drop_duplicates())
+    for row in found.itertuples():
+        rows = table[(table[keys] == [row.method, row.group, row.class_index]).all(axis=1)]
+        counted = rows[rows["folds"] > 0]
+        assert row.neighbors == len(rows)
+        if len(counted):
+            assert row.stable == pytest.approx((counted["folds_in_top_k"] == counted["folds"]).mean())
+        else:
+            assert np.isnan(row.stable)
+        known = rows["corrected"].to_numpy()
+        assert row.reordered == bool((np.diff(known) > 0).any())
+
+
+@given(st.lists(st.floats(-0.999, 0.999), min_size=2, max_size=8), st.integers(0, 3))
+def test_folds_without_information_change_nothing(values, extra):
+    # A replicate that does not count is as if it were not there.
+    replicates = np.array(values)[:, np.newaxis]
+    nothing = np.full((extra, 1), 0.5)
+    one = jackknife(np.array([0.5]), replicates, np.ones_like(replicates, dtype=bool), "atanh")
+    used = np.repeat([True, False], [len(values), extra])[:, np.newaxis]
+    other = jackknife(np.array([0.5]), np.vstack([replicates, nothing]), used, "atanh")
+    np.testing.assert_allclose(np.array(one), np.array(other), rtol=1e-9, atol=1e-12)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    # On a scale that changes nothing: a textbook identity for groups of equal size.
+    values = np.random.default_rng(0).normal(0.1, 0.01, 8)
+    without = (values.sum() - values) / 7
+    used = np.ones((8, 1), dtype=bool)
+    found = jackknife(np.array([values.mean()]), without[:, np.newaxis], used, "arcsin")
+    # The scale bends a little over so small a range.
+    assert found.stderr[0] == pytest.approx(scipy.stats.sem(values), rel=0.01)
+    assert found.folds[0] == 8
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@given(z=st.floats(0.05, 1.5))
+def test_scales_have_their_inverse_and_its_slope(scale, z):
+    forward, back, slope = SCALES[scale]
+    z = np.array([z])
+    np.testing.assert_allclose(forward(back(z)), z, rtol=1e-9)
+    numerical = (back(z + 1e-6) - back(z - 1e-6)) / 2e-6
+    np.testing.assert_allclose(slope(back(z)), numerical, rtol=1e-6)
+
+
+def test_ranks_of_ties_go_by_index(monkeypatch):
+    monkeypatch.setattr("labelsim.statistics.stability._VALUES", 8)  # two pairs at a time
+    matrix = np.array([[9, 0.5, 0.7, 0.5], [0.5, 9, np.nan, 0.5]], dtype=np.float32)
+    own, other = np.array([4, 4, 4, 5, 5, 5]) - 4, np.array([1, 2, 3, 0, 2, 3])
+    assert ranks(matrix, 0, own, other).tolist() == [2, 1, 3, 1, 0, 2]
+
+
+def test_a_run_without_neighbors(run, tmp_path):
+    nothing = parquet.read_table(run.paths.neighbors).slice(0, 0)
+    found = analysis.stability(nothing, {name: open_store(run.path(name)) for name in ("moments", "conformal")})
+    assert isinstance(found, pa.Table)
+    assert len(found) == 0
+    assert len(analysis.class_stability(found)) == 0
