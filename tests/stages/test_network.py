@@ -54,6 +54,19 @@ def test_a_vision_transformer_has_a_hidden_state(described, caplog):
     assert "patch_embed.proj is left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "at"), [("test_vit", "activation"), ("test_convnext", "convolution"), ("resnet10t", "convolution")]
+)
+def test_auto_is_recorded_as_what_it_is(described, caplog, name, at):
+    with caplog.at_level("INFO", logger="labelsim"):
+        found = described({"name": f"timm:{name}", "weights": None}, probe={"at": "auto"})
+    assert found["at"] == at
+    assert any(record.message.startswith(f"probe.at: auto is {at}") for record in caplog.records)
+    # What the same network gives without auto: extract need not run again.
+    assert found == described({"name": f"timm:{name}", "weights": None}, probe={"at": at})
+    assert found["information"]["head_weights"] is True
+
+
 def test_patches_that_are_named_can_be_compared(described):
     found = described({"name": "timm:test_vit", "weights": None}, probe={"layers": ["patch_embed.*"]})
     assert found["layers"] == [["patch_embed.proj", 64]]

@@ -121,5 +121,6 @@ def test_methods_that_need_layers_are_refused_before_any_image_is_read(finished,
     assert outcome.code == 1
     assert re.search(r"similarity\.methods: welch .*\(patches: .*6 x 6 pixels", outcome.output)
     assert "similarity.methods to [hidden]" in outcome.output
+    assert "probe.at: activation (or auto)" in outcome.output
     assert "Traceback" not in outcome.output
     assert not (tmp_path / "results/small/features").exists()

@@ -67,8 +67,10 @@ def layers(
     for name, reason in model.skipped:
         console.print(f"left out: {name}: {reason}", markup=False)
     if model.missing:
-        advice = "" if model.at == "activation" else ", unless probe.at is activation or auto"
-        console.print(f"note: without layers, only similarity.methods: [hidden] can be computed{advice}", markup=False)
+        advice = "" if model.at == "activation" else "; or set probe.at to activation or auto"
+        console.print(
+            f"note: welch, gap and others need layers; similarity.methods: [hidden] does not{advice}", markup=False
+        )
     for note in model.notes:
         console.print(f"note: {note}", markup=False)
     console.print(
