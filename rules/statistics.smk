@@ -61,6 +61,7 @@ rule conformal:
     conda:
         "../environment.yml"
     params:
+        identity=identity("conformal", config),
         code=code("conformal"),
     script:
         "../workflow/scripts/conformal.py"

@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import analyses
 import pytest
 
 import labelsim
@@ -14,7 +15,9 @@ from labelsim.config import load
 from labelsim.jobs.provenance import code, identity, version
 
 PACKAGE = Path(labelsim.__file__).parent
-STAGES = ("scan", "shard", "network", "extract", "moments", "merge", "welch", "similarity", "neighbors")
+ANALYSES = tuple(analyses.SWITCHED)
+STATISTICS = ("moments", "merge", "welch", "conformal", "head", "similarity", "neighbors")
+STAGES = ("scan", "shard", "network", "extract", *STATISTICS, *ANALYSES)
 PICTURES = ("class_figure", "heatmap")
 
 FINGERPRINTS = """
@@ -87,9 +90,9 @@ def test_an_edit_changes_the_stages_that_import_the_module_and_no_other(copy):
     copy.append("stages/welch.py", "\nEDITED = 1\n")
     assert copy.changed() == {"welch"}
     copy.append("statistics/welch.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"welch"}
+    assert copy.changed() == {"welch", "similarity", "stability"}  # of fewer images, t is computed again
     copy.append("statistics/moments.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"moments", "merge", "welch"}
+    assert copy.changed() == {"moments", "merge", "welch", "similarity", "stability"}
 
 
 def test_an_edit_inside_a_function_counts(copy):
@@ -97,7 +100,7 @@ def test_an_edit_inside_a_function_counts(copy):
     text = module.read_text(encoding="utf-8")
     assert text.count("-1.0") == 1
     module.write_text(text.replace("-1.0", "-1.5"), encoding="utf-8")
-    assert copy.changed() == {"similarity"}
+    assert copy.changed() == {"similarity", "stability"}
 
 
 def test_a_module_imported_inside_a_function_counts(copy):
@@ -108,7 +111,7 @@ def test_a_module_imported_inside_a_function_counts(copy):
 
 def test_what_the_network_is_made_by_counts_for_network_and_extract(copy):
     copy.append("network/probes.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"network", "extract"}
+    assert copy.changed() == {"network", "extract", "head"}
 
 
 def test_what_no_number_depends_on_starts_no_extraction(copy):

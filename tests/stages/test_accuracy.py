@@ -147,6 +147,7 @@ def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, tr
         "layers": 1,
         "channels": 8,
         "excluded_channels": {"all": 0},
+        "conformal": None,
         "methods": ["welch", "hidden", "gap"],
         "groups": ["all"],
         "neighbors": 9,

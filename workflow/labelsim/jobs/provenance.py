@@ -40,7 +40,8 @@ _KEYS = {
     "merge": ("extract.max_reject_fraction",),
     "welch": (),
     "similarity": ("similarity",),
-    "head": ("model.name", "model.weights", "model.transform", "probe"),
+    "conformal": (),
+    "head": (),
     "neighbors": ("neighbors", "model", "probe"),  # the tables and the summary contain all three
 }
 
