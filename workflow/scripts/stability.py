@@ -6,7 +6,7 @@ from labelsim.stages.stability import stability
 with job_log(snakemake.log[0]):
     stability(
         Path(snakemake.input.neighbors),
-        Path(snakemake.input.moments).parent,
+        {name: Path(file).parent for name, file in snakemake.input.items() if name != "neighbors"},
         Path(snakemake.output.stability),
         Path(snakemake.output.class_stability),
     )
