@@ -3,18 +3,19 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from labelsim.analysis.wordnet import build
+from labelsim.analysis.wordnet import NOUNS
+from labelsim.analysis.wordnet.build import build
 
 SOURCE = Path("/usr/share/wordnet/data.noun")
 
 
 @pytest.mark.skipif(not SOURCE.is_file(), reason="Debian's wordnet-base is not installed")
 def test_the_table_is_what_the_script_makes():
-    assert build.build(SOURCE).equals(parquet.read_table(build.NOUNS))
+    assert build(SOURCE).equals(parquet.read_table(NOUNS))
 
 
 def test_the_table_holds_all_nouns_below_one_root():
-    table = parquet.read_table(build.NOUNS).to_pydict()
+    table = parquet.read_table(NOUNS).to_pydict()
     assert len(table["offset"]) == 82_115  # of the manual page wnstats
     assert table["offset"] == sorted(table["offset"])
     above, hyponyms = (dict(zip(table["offset"], table[name], strict=True)) for name in ("hypernyms", "hyponyms"))
@@ -34,7 +35,7 @@ def test_hyponyms_are_counted_once_and_instances_too(tmp_path):
         "00000050 03 n 01 Einstein 0 002 @i 00000040 n 0000 #p 00000020 n 0000 | an instance",
     ]
     file.write_text("\n".join(lines), encoding="ascii")
-    assert build.build(file).to_pydict() == {
+    assert build(file).to_pydict() == {
         "offset": [10, 20, 30, 40, 50],
         "hypernyms": [[], [10], [10], [30, 20], [40]],
         "hyponyms": [4, 2, 2, 1, 0],

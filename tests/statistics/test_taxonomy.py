@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
-from labelsim.analysis.wordnet.build import NOUNS
+from labelsim.analysis.wordnet import NOUNS
 from labelsim.statistics import taxonomy
 
 MEASURES = ("wup", "path", "lin")

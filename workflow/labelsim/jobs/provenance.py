@@ -42,6 +42,8 @@ _KEYS = {
     "similarity": ("similarity",),
     "head": ("model.name", "model.weights", "model.transform", "probe"),
     "neighbors": ("neighbors", "model", "probe"),  # the tables and the summary contain all three
+    "judgement": ("analysis.judgement", "analysis.reference.file"),
+    "agreement": ("analysis.agreement", "analysis.reference.file"),
 }
 
 # Format of the stored files: raise it when the same numbers are written in another way.
@@ -120,6 +122,8 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
         return file_digest(file) if file else None
     if key in ("dataset.class_names", "model.classes"):
         return None if value in ("auto", "dataset") else file_digest(Path(value))
+    if key == "analysis.reference.file":
+        return None if value is None else file_digest(Path(value))
     if key == "model.weights":
         file = weights_file(value)
         return file_digest(file) if file else None

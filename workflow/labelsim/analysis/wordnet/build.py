@@ -12,9 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-__all__ = ["NOUNS", "build", "read_synsets"]
+from labelsim.analysis.wordnet import NOUNS
 
-NOUNS = Path(__file__).with_name("nouns.parquet")
+__all__ = ["build", "read_synsets"]
+
 _SOURCE = Path("/usr/share/wordnet/data.noun")
 _HYPERNYMS = ("@", "@i")  # an instance, such as a city, stands below its kind as kinds do
 
