@@ -20,6 +20,40 @@ rule stability:
         "../workflow/scripts/stability.py"
 
 
+rule judgement:
+    input:
+        similarity=committed(RUN.similarity),
+        neighbors=RUN.neighbors,
+    output:
+        RUN.analysis("judgement"),
+    log:
+        RUN.log("analysis/judgement"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("judgement", config),
+        code=code("judgement"),
+    script:
+        "../workflow/scripts/judgement.py"
+
+
+rule agreement:
+    input:
+        similarity=committed(RUN.similarity),
+        neighbors=RUN.neighbors,
+    output:
+        RUN.analysis("agreement"),
+    log:
+        RUN.log("analysis/agreement"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("agreement", config),
+        code=code("agreement"),
+    script:
+        "../workflow/scripts/agreement.py"
+
+
 rule analysis:
     input:
         [getattr(rules, name).output for name, section in config["analysis"].items() if section.get("enabled")],

@@ -1,3 +1,4 @@
+import json
 import os
 import pty
 import re
@@ -8,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import matrices
+import numpy as np
 import pyarrow as pa
 import pytest
 import running
@@ -275,3 +278,42 @@ def test_layers_of_a_configuration_that_is_not_there_or_wrong(tmp_path, monkeypa
     assert "model.nam: " in failing(arguments, monkeypatch, capsys)
     configfile.write_text("run: a\ndataset: {source: nowhere}\nmodel: {name: resnet35}\n")
     assert "resnet35" in failing(arguments, monkeypatch, capsys)
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    """Runs with classes in another order, and one more in the second; its methods have their places exchanged."""
+    ids = [f"class {i}" for i in range(12)]
+    random = np.random.default_rng(0)
+    first = {name: matrices.symmetric(random, 12) for name in ("welch", "hidden")}
+    order = [*random.permutation(12)]
+    second = {name: np.pad(first[name][np.ix_(order, order)], (0, 1)) for name in first}
+    second["hidden"] = matrices.symmetric(random, 13)
+    for name, names, values in (("a", ids, first), ("b", [*(ids[i] for i in order), "more"], second)):
+        values["welch"] = values["welch"][np.newaxis]
+        matrices.write(Path(Paths(str(tmp_path / name)).similarity), names, values)
+    return [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_compare_two_runs(two_runs):
+    result = CliRunner().invoke(cli.app, ["compare", *two_runs, "-k", "3"], catch_exceptions=False)
+    assert result.exit_code == 0
+    lines = [line for line in result.output.splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+    assert cells[0] == ["welch", "all", "12", "1.000", "1.000  (1.000 to 1.000)"]
+    assert cells[1][:3] == ["hidden", "all", "12"]
+    assert float(cells[1][3]) < 0.5
+
+
+def test_compare_as_json(two_runs):
+    result = CliRunner().invoke(cli.app, ["compare", *two_runs, "--json"], catch_exceptions=False)
+    found = json.loads(result.output)
+    assert [found["run_a"], found["run_b"], found["k"]] == [*two_runs, 9]
+    assert found["agreement"][0] == {
+        **{"method": "welch", "group": "all", "classes": 12, "spearman": pytest.approx(1)},
+        **{"overlap": 1, "low": 1, "high": 1},
+    }
+
+
+def test_compare_what_is_no_run(two_runs, monkeypatch, capsys):
+    assert "no run" in failing(["compare", two_runs[0], "no run"], monkeypatch, capsys)

@@ -35,7 +35,12 @@ DEFAULTS = {
     "store": {"dtype": "float32", "rows_per_chunk": "auto"},
     "similarity": {"methods": ["welch", "hidden", "gap"], "layer_groups": {}},
     "neighbors": {"k": 9},
-    "analysis": {"stability": {"enabled": True}},
+    "analysis": {
+        "stability": {"enabled": True},
+        "reference": {"file": None},
+        "judgement": {"enabled": True},
+        "agreement": {"enabled": True},
+    },
     "report": {"classes": []},
 }
 
@@ -117,6 +122,8 @@ VALID = {
     "similarity.methods": [["gap"], ["hidden", "welch"]],
     "similarity.layer_groups": [{"layer1": ["layer1.*"], "2": ["a", "b"]}],
     "neighbors.k": [1, 999],
+    "analysis.reference.file": [None, "human.csv"],
+    "analysis.judgement.enabled": [False],
     "report.classes": [["3", "Straße"]],
 }
 
@@ -285,7 +292,7 @@ def files(tmp_path, monkeypatch):
     """A folder with everything that a configuration may name, as the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images" / "n01440764").mkdir(parents=True)
-    for name in ("weights.pth", "names.csv", "outputs.parquet", "networks.py"):
+    for name in ("weights.pth", "names.csv", "outputs.parquet", "networks.py", "human.csv"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -296,6 +303,7 @@ FILES = {
     "model.classes": "outputs.parquet",
     "model.name": "networks.py:small",
     "model.transform": "networks.py:transform",
+    "analysis.reference.file": "human.csv",
 }
 
 

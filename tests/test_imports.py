@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "numba", "pandas"}
 EXPECTED = {
-    ("scan", "shard", "preflight", "merge", "welch", "similarity", "neighbors"): set(),
+    ("scan", "shard", "preflight", "merge", "welch", "similarity", "neighbors", "judgement", "agreement"): set(),
     ("moments",): {"numba"},
     ("class_figure", "heatmap"): {"matplotlib"},
 }

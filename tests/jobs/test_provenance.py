@@ -261,6 +261,19 @@ def test_a_file_replaced_at_the_same_path_changes_the_identity(config, file, sta
     assert identity("network", config) == before  # its time does not count
 
 
+@pytest.mark.parametrize("stage", ["judgement", "agreement"])
+def test_the_reference_of_an_analysis_is_part_of_its_identity(config, stage):
+    file = Path("human.csv")
+    file.write_text("class_id,neighbor_id,similarity\n")
+    default = identity(stage, config)
+    config["analysis"]["reference"]["file"] = str(file)
+    empty = identity(stage, config)
+    file.write_text("class_id,neighbor_id,similarity\na,b,1\n")
+    assert len({default, empty, identity(stage, config)}) == 3
+    others = [name for name in (*STAGES, "stability") if "human.csv" in identity(name, config)]
+    assert others == []
+
+
 def test_the_code_of_a_callable_changes_the_identity_and_its_comments_do_not(config):
     path = Path("networks.py")
     reworded = '"""Some networks."""\n\n\ndef small():\n    """Small."""\n    return (\n        1\n    )\n'

@@ -1,7 +1,8 @@
-"""The command `labelsim`: show a network's layers, a run's progress and its results; verify its files."""
+"""The command `labelsim`: show a network's layers, a run's progress and its results; compare runs; verify files."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -108,6 +109,40 @@ def top(
             _console().print(f"note: the run has only {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run's folder, such as results/demo.", show_default=False)],
+    run_b: Annotated[Path, typer.Argument(help="Another run's folder.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of nearest classes.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how far two runs agree, by method: of two networks, or of two datasets.
+
+    Classes are the same if their ids are; others are left out. spearman is the rank correlation over all pairs of
+    classes. overlap is the share of the k nearest classes that both runs have in common, averaged over classes, with a
+    95 % bootstrap interval.
+    """
+    from labelsim.analysis import agreement  # imports SciPy, which the other commands do not need
+    from labelsim.storage.zarr_store import open_store
+
+    first, second = (open_store(Path(open_run(run).paths.similarity)) for run in (run_a, run_b))
+    rows = agreement.compare(first, second, k).to_pylist()
+    if as_json:
+        print(json.dumps({"run_a": str(run_a), "run_b": str(run_b), "k": k, "agreement": rows}, indent=2))
+        return
+    title = f"The {k} nearest classes in {run_a} and {run_b}"
+    table = Table("method", "group", "classes", "spearman", "overlap", title=escape(title), title_justify="left")
+    for column in table.columns[2:4]:
+        column.justify = "right"
+    for row in rows:
+        spearman, overlap, low, high = (
+            "" if row[name] is None else f"{row[name]:.3f}" for name in ("spearman", "overlap", "low", "high")
+        )
+        interval = f"  ({low} to {high})" if low else ""
+        table.add_row(row["method"], escape(row["group"]), f"{row['classes']:,}", spearman, overlap + interval)
+    _console().print(table)
 
 
 @app.command()

@@ -63,6 +63,7 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
             config["model"]["weights"] = None
     config["dataset"] = {key: _expanded(value) for key, value in config["dataset"].items()}
     config["model"] = {key: _expanded(value) for key, value in config["model"].items()}
+    config["analysis"]["reference"]["file"] = _expanded(config["analysis"]["reference"]["file"])
     if is_callable_spec(name):
         _raise(list(_missing_of_callable(config["model"])))
     return config
@@ -211,7 +212,7 @@ def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator
         yield f"dataset.source: {_absent(Path(source))}"
     elif source not in made and Path(source).is_file() and Path(source).suffix not in (".tar", ".parquet"):
         yield f"dataset.source: {source!r} is neither a folder nor a .tar or .parquet file"
-    model = config["model"]
+    model, reference = config["model"], config["analysis"]["reference"]["file"]
     files = {
         "dataset.labels": labels_file(config["dataset"]["labels"]),
         "dataset.class_names": _table_file(config["dataset"]["class_names"], "auto"),
@@ -219,6 +220,7 @@ def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator
         "model.weights": weights_file(model["weights"]),
         "model.name": spec_file(model["name"]),
         "model.transform": spec_file(model["transform"]),
+        "analysis.reference.file": None if reference is None else Path(reference),
     }
     for key, file in files.items():
         if file is not None and str(file) not in made and not file.is_file():

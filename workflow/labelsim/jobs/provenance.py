@@ -43,6 +43,8 @@ _KEYS = {
     "conformal": (),
     "head": (),
     "neighbors": ("neighbors", "model", "probe"),  # the tables and the summary contain all three
+    "judgement": ("analysis.judgement", "analysis.reference.file"),
+    "agreement": ("analysis.agreement", "analysis.reference.file"),
 }
 
 # Format of the stored files: raise it when the same numbers are written in another way.
@@ -121,6 +123,8 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
         return file_digest(file) if file else None
     if key in ("dataset.class_names", "model.classes"):
         return None if value in ("auto", "dataset") else file_digest(Path(value))
+    if key == "analysis.reference.file":
+        return None if value is None else file_digest(Path(value))
     if key == "model.weights":
         file = weights_file(value)
         return file_digest(file) if file else None

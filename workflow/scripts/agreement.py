@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from labelsim.jobs.log import job_log
+from labelsim.stages.agreement import agreement
+
+with job_log(snakemake.log[0]):
+    agreement(
+        Path(snakemake.input.similarity).parent,
+        Path(snakemake.input.neighbors),
+        snakemake.config["analysis"]["reference"]["file"],
+        Path(snakemake.output[0]),
+    )
