@@ -24,6 +24,7 @@ rule judgement:
     input:
         similarity=committed(RUN.similarity),
         neighbors=RUN.neighbors,
+        reference=config["analysis"]["reference"]["file"] or [],
     output:
         RUN.analysis("judgement"),
     log:
@@ -41,6 +42,7 @@ rule agreement:
     input:
         similarity=committed(RUN.similarity),
         neighbors=RUN.neighbors,
+        reference=config["analysis"]["reference"]["file"] or [],
     output:
         RUN.analysis("agreement"),
     log:

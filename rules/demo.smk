@@ -4,6 +4,7 @@
 rule demo_digits:
     output:
         directory("results/demo-data/digits"),
+        reference="results/demo-data/segments.csv",
     log:
         "results/demo-data/logs/digits.log",
     conda:

@@ -23,7 +23,8 @@ def test_the_halves_stay_the_same():
 
 def test_write_digits_writes_the_other_half(tmp_path: Path):
     folder = tmp_path / "images" / "digits"
-    demo_digits(folder)
+    reference = folder.parent / "segments.csv"
+    demo_digits(folder, reference)
     files = list(folder.glob("*/*.png"))
     assert {path.name for path in folder.iterdir()} == {str(digit) for digit in range(10)}
     assert len(files) == len(digits(training=False).position)
@@ -35,7 +36,11 @@ def test_write_digits_writes_the_other_half(tmp_path: Path):
         with Image.open(path) as image:
             assert (image.format, image.mode) == ("PNG", "L")
             np.testing.assert_array_equal(image, np.rint(dataset.images[index] / 16 * 255))
-    assert [path.name for path in folder.parent.iterdir()] == ["digits"]
+    assert {path.name for path in folder.parent.iterdir()} == {"digits", "segments.csv"}
+    rows = reference.read_text(encoding="utf-8").split()
+    assert len(rows) == 1 + 45
+    # An 8 has all seven segments, a 1 two of them; a 3 lacks two, which a 2 has one of.
+    assert {"1,8,0.2857", "2,3,0.6667"} <= set(rows)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

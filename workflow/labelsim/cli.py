@@ -29,6 +29,7 @@ from labelsim.run import open_run
 
 __all__ = ["main"]
 
+_METHODS = 3  # columns that fit on a terminal
 _EVERY = 3.0  # seconds between updates of a watched run
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -89,15 +90,20 @@ def top(
     ],
     run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Number of similar classes.")] = 9,
-    method: Annotated[list[str] | None, typer.Option(help="welch, hidden or gap; default: all of the run.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method; default: the run's first three.")] = None,
     group: Annotated[str, typer.Option(help="Layer group.")] = "all",
 ) -> None:
-    """Show the most similar classes of one or more classes."""
+    """Show the most similar classes of one or more classes, and how stable that is."""
     results = open_run(run)
     table = results.neighbors()
+    if Path(results.paths.analysis("stability")).exists():
+        stability = results.analysis("stability")
+        if stability.select(table.column_names).equals(table):  # else it is outdated
+            table = stability
     if not len(table):
         raise LabelsimError(f"{run}: no class has neighbors; fewer than two classes have usable images")
-    methods = _chosen(method, table["method"].unique().to_pylist(), "method")
+    present = [name for name in METHODS if name in table["method"].unique().to_pylist()]
+    methods = _chosen(method, present, "method")[: None if method else _METHODS]
     _chosen([group], table["group"].unique().to_pylist(), "group")
     known = results.classes().to_pydict()
     for query in classes:
@@ -109,6 +115,13 @@ def top(
             _console().print(f"note: the run has only {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
+    if "stderr" in table.column_names:
+        _console().print(
+            "± standard error; 7/8: among the most similar in 7 of 8 replicates, each without some of the images",
+            markup=False,
+        )
+    if others := [name for name in present if name not in methods and not method]:
+        _console().print(f"other methods (--method): {', '.join(others)}", markup=False)
 
 
 @app.command()
@@ -198,7 +211,10 @@ def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str
 
 
 def _cell(row: dict[str, Any]) -> str:
-    return f"{row['similarity']:+.3f}  {escape(row['neighbor_name'])}"
+    stability = ""
+    if row.get("stderr") is not None:
+        stability = f" ± {row['stderr']:.3f}  {row['folds_in_top_k']}/{row['folds']}"
+    return f"{row['similarity']:+.3f}{stability}  {escape(row['neighbor_name'])}"
 
 
 def _label(known: dict[str, list[Any]], index: int) -> str:
@@ -210,7 +226,7 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
     unknown = [name for name in wanted or [] if name not in present]
     if unknown:
         raise LabelsimError(f"--{what}: the run has no {unknown[0]!r}; it has {', '.join(present)}")
-    return wanted or [name for name in METHODS if name in present]
+    return wanted or present
 
 
 def _console() -> Console:

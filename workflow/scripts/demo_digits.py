@@ -4,4 +4,4 @@ from labelsim.jobs.log import job_log
 from labelsim.stages.demo_digits import demo_digits
 
 with job_log(snakemake.log[0]):
-    demo_digits(Path(snakemake.output[0]))
+    demo_digits(Path(snakemake.output[0]), Path(snakemake.output.reference))

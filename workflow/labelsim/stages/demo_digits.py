@@ -1,8 +1,11 @@
 """demo_digits: images for the demo, from scikit-learn's 1,797 handwritten digits (8 x 8 pixels).
 
-One half is used to train the demo's network (`demo_network`), the other half is the demo's dataset.
+One half is used to train the demo's network (`demo_network`), the other half is the demo's dataset. A table of how
+similar digits look on a seven-segment display is the reference that the demo's methods are compared with.
 """
 
+import csv
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +15,9 @@ from PIL import Image
 from labelsim.errors import LabelsimError
 
 __all__ = ["Digits", "demo_digits", "digits"]
+
+
+_SEGMENTS = ["abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg"]
 
 
 class Digits(NamedTuple):
@@ -62,15 +68,23 @@ def digits(training: bool) -> Digits:
     return Digits(index, image, bunch.target[index].astype(np.int64))
 
 
-def demo_digits(folder: Path) -> None:
-    """Write the half that is not for training as class folders of 8-bit grayscale PNG files.
+def demo_digits(folder: Path, reference: Path) -> None:
+    """Write the half that is not for training as class folders of 8-bit grayscale PNG files, and the reference.
 
     Parameters
     ----------
     folder : Path
         Where to write `<digit>/<position>.png`.
+    reference : Path
+        The CSV file to write: for each two digits, the share of their segments that both have (Jaccard index).
     """
     for position, image, label in zip(*digits(training=False), strict=True):
         path = folder / str(label) / f"{position:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
+    with reference.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["class_id", "neighbor_id", "similarity"])
+        for a, b in combinations(range(10), 2):
+            one, other = set(_SEGMENTS[a]), set(_SEGMENTS[b])
+            table.writerow([a, b, round(len(one & other) / len(one | other), 4)])
