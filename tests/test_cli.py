@@ -133,12 +133,28 @@ def test_top_says_why_a_class_has_no_neighbours(run):
     assert lines[-1] == "note: no usable image: in no matrix"
 
 
+def test_top_shows_the_stability_where_it_is_known(run):
+    paths = Paths(run)
+    table = read_table(Path(paths.neighbors))
+    size = len(table)
+    columns = {"stderr": [0.031, None] * (size // 2), "folds_in_top_k": [7] * size, "folds": [8] * size}
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    write_table(table, Path(paths.analysis("stability")))
+    first, second, *_ = re.findall(r"[+-]0\.\d{3}[^│]*", "".join(top("tench", "--run", run, "--method", "gap")))
+    assert re.match(r"-0\.100 ± 0\.031  7/8  \w", first)
+    assert re.match(r"-0\.200  \w", second)
+    # A table of other neighbors is outdated.
+    write_table(table.slice(0, size - 1), Path(paths.analysis("stability")))
+    assert "±" not in "".join(top("tench", "--run", run))
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["ball"], r"'ball' .*baseball \[n02799071\], basketball \[n02802426\], "),
         (["basebal1"], "'basebal1'.* baseball"),
-        (["tench", "--method", "cosine"], "--method: .*'cosine'.* gap, hidden, welch"),
+        (["tench", "--method", "cosine"], "--method: .*'cosine'.* welch, hidden, gap"),
         (["tench", "--group", "layer9"], "--group: .*'layer9'.* all, layer1"),
     ],
 )
