@@ -8,11 +8,14 @@ import pytest
 import torch
 from fuzz import RESULTS, State, fresh, saved
 
+from labelsim.network.outputs import feature_parts
+from labelsim.report.underflow import underflow_warning
 from labelsim.run import open_run
-from labelsim.statistics.underflow import count, total, warning
+from labelsim.statistics.underflow import count, total
 from labelsim.storage.json_files import read_document
 
 NETWORK = {"layers": [["a", 3], ["b.c", 2]], "hidden_units": 4, "outputs": 2}
+PARTS = feature_parts(NETWORK)
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 
@@ -29,7 +32,7 @@ def features(dtype):
 def test_what_becomes_zero_is_counted_by_layer():
     values, stored = features(np.float16)
     lost = {name: (block == np.float32(SMALLEST / 3)).sum(axis=0) for name, block in values.items()}
-    assert count(values, stored, NETWORK) == {
+    assert count(values, stored, PARTS) == {
         "gap of a": lost["gap"][:3].sum(),
         "gap of b.c": lost["gap"][3:].sum(),
         "hidden": lost["hidden"].sum(),
@@ -41,14 +44,14 @@ def test_rows_of_rejected_images_and_whole_values_are_not_counted():
     values, stored = features(np.float16)
     for block in stored.values():
         block[:] = np.nan
-    assert count(values, stored, NETWORK) == {}
-    assert count(*features(np.float32), NETWORK) == {}
+    assert count(values, stored, PARTS) == {}
+    assert count(*features(np.float32), PARTS) == {}
 
 
 def test_without_layers():
     values = {"gap": np.empty((4, 0)), "hidden": np.full((4, 4), 1e-9), "logits": np.ones((4, 2))}
     stored = {name: block.astype(np.float16) for name, block in values.items()}
-    assert count(values, stored, NETWORK | {"layers": []}) == {"hidden": 16}
+    assert count(values, stored, feature_parts(NETWORK | {"layers": []})) == {"hidden": 16}
 
 
 def test_counts_add_up_in_one_order():
@@ -71,7 +74,7 @@ def test_counts_add_up_in_one_order():
     ],
 )
 def test_the_warning_names_the_shares(counts, told):
-    found = warning(counts, NETWORK, 1000, "float16")
+    found = underflow_warning(counts, PARTS, 1000, "float16")
     assert (found is None) == (told is None)
     assert all(words in found for words in told or [])
 

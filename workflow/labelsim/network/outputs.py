@@ -1,4 +1,4 @@
-"""Contents of `network.json`: what identifies the features, and the class of each output."""
+"""Contents of `network.json`: what identifies the features, their parts, and the class of each output."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from typing import Any
 from labelsim.dataset.classes import read_class_table
 from labelsim.errors import LabelsimError
 
-__all__ = ["identifying", "output_labels"]
+__all__ = ["feature_parts", "identifying", "output_labels"]
 
 
 def identifying(network: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `network.json` that identifies the features: all except `information`."""
     return {key: value for key, value in network.items() if key != "information"}
+
+
+def feature_parts(network: Mapping[str, Any]) -> dict[str, tuple[str, slice]]:
+    """The variable and the columns of each part of the features: "gap of LAYER", "hidden" and "logits"."""
+    parts: dict[str, tuple[str, slice]] = {}
+    start = 0
+    for layer, channels in network["layers"]:
+        parts[f"gap of {layer}"] = ("gap", slice(start, start + channels))
+        start += channels
+    widths = {"hidden": network["hidden_units"], "logits": network["outputs"]}
+    return parts | {name: (name, slice(0, width)) for name, width in widths.items()}
 
 
 def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[str]) -> list[str] | None:

@@ -28,8 +28,9 @@ from labelsim.methods import VARIABLES
 from labelsim.network.device import exclusive_device, has_fast_bfloat16
 from labelsim.network.inference import Inference, out_of_memory, precision_of
 from labelsim.network.model import load_described, versions
-from labelsim.network.outputs import identifying
+from labelsim.network.outputs import feature_parts, identifying
 from labelsim.network.probes import Features
+from labelsim.report.underflow import underflow_warning
 from labelsim.statistics import underflow
 from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import read_metadata, read_table, write_table
@@ -135,7 +136,8 @@ def extract(
         table = _reject_table(rows, done)
         write_table(table, rejects, {})
         lost = underflow.total(note["underflow"] for note in done.values())
-        if text := underflow.warning(lost, description, len(rows) - len(table), config["store"]["dtype"]):
+        used, dtype = len(rows) - len(table), config["store"]["dtype"]
+        if text := underflow_warning(lost, feature_parts(description), used, dtype):
             logger.warning("%s", text)
         clock.lap({"finishing": 1})
         rate = left / (clock.total - clock.seconds["starting"])
@@ -271,7 +273,7 @@ def _write_chunk(
         block[list(faults)] = np.nan
     note |= {
         "rejects": [[start + row, faults[row]] for row in sorted(faults)],
-        "underflow": underflow.count(values, stored, network),
+        "underflow": underflow.count(values, stored, feature_parts(network)),
     }
     written = [name for name, block in stored.items() if block.size]  # without channels, `gap` has no chunks
     for name in written:

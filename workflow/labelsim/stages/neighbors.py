@@ -12,10 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from labelsim.methods import METHODS
+from labelsim.network.outputs import feature_parts
 from labelsim.report.accuracy import Verdict, percent, verdict
+from labelsim.report.underflow import underflow_warning
 from labelsim.statistics.accuracy import Accuracy, accuracy
 from labelsim.statistics.neighbors import top_k
-from labelsim.statistics.underflow import warning
 from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import table_metadata, write_table
 from labelsim.storage.zarr_store import blocks, load, open_store
@@ -90,7 +91,7 @@ def _summary(
     used, right, rejected = _counts(moments)
     found = accuracy(used, **right)
     dtype, counts = config["store"]["dtype"], moments.attrs["underflow"]
-    lost = warning(counts, network, int(used.sum()), dtype)
+    lost = underflow_warning(counts, feature_parts(network), int(used.sum()), dtype)
     known = network["information"]
     published = None if known["published_top1"] is None else round(known["published_top1"] / 100, 6)  # of per cent
     images = dict(zip(ids.tolist(), (used + rejected).tolist(), strict=True))

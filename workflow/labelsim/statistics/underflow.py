@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelsim.errors import listed
+__all__ = ["Parts", "count", "shares", "total"]
 
-__all__ = ["count", "total", "warning"]
-
-_MANY = 0.001  # share of a part's values above which a warning is given
+# The variable and the columns of each part of the features.
+Parts: TypeAlias = Mapping[str, tuple[str, slice]]
 
 
 def count(
-    values: Mapping[str, NDArray[np.float32]], stored: Mapping[str, NDArray[np.floating]], network: Mapping[str, Any]
+    values: Mapping[str, NDArray[np.float32]], stored: Mapping[str, NDArray[np.floating]], parts: Parts
 ) -> dict[str, int]:
     """Count the values that become 0.
 
@@ -25,16 +24,16 @@ def count(
     ----------
     values, stored : mapping of str to array
         `gap`, `hidden` and `logits` of some images, (sample, …), as computed and as stored.
-    network : mapping
-        Contents of `network.json`, for the layers and widths.
+    parts : Parts
+        The parts of the features to count in.
 
     Returns
     -------
     dict of str to int
-        Counts above 0 by part of the features: "gap of LAYER", "hidden" or "logits".
+        Counts above 0, by part.
     """
     counts = {}
-    for part, (name, columns) in _parts(network).items():
+    for part, (name, columns) in parts.items():
         before, after = values[name][:, columns], stored[name][:, columns]
         if before.dtype != after.dtype:
             counts[part] = int(np.count_nonzero((after == 0) & (before != 0)))
@@ -46,38 +45,17 @@ def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
-def warning(counts: Mapping[str, int], network: Mapping[str, Any], images: int, dtype: str) -> str | None:
-    """Warn about parts of the features of which more than a thousandth underflowed; None if there are none.
+def shares(counts: Mapping[str, int], parts: Parts, images: int) -> dict[str, float]:
+    """Share of the values of some images that became 0, by part, the largest first.
 
     Parameters
     ----------
     counts : mapping of str to int
         As `count` and `total` return it.
-    network : mapping
-        Contents of `network.json`.
+    parts : Parts
+        The parts of the features.
     images : int
         Number of images used.
-    dtype : str
-        The dtype of the stored features.
     """
-    columns = {part: columns for part, (_, columns) in _parts(network).items()}
-    shares = {part: counts[part] / (images * (columns[part].stop - columns[part].start)) for part in counts}
-    worst = sorted((part for part in shares if shares[part] > _MANY), key=lambda part: -shares[part])
-    if not worst:
-        return None
-    parts = listed([f"{100 * shares[part]:.1f} % of the values of {part}" for part in worst])
-    return (
-        f"Nonzero values too small for {dtype} became 0 in the store: {parts}.\n"
-        "Set store.dtype: float32 to avoid that; the features are then computed again."
-    )
-
-
-def _parts(network: Mapping[str, Any]) -> dict[str, tuple[str, slice]]:
-    """The variable and the columns of each part of the features."""
-    parts: dict[str, tuple[str, slice]] = {}
-    start = 0
-    for layer, channels in network["layers"]:
-        parts[f"gap of {layer}"] = ("gap", slice(start, start + channels))
-        start += channels
-    widths = {"hidden": network["hidden_units"], "logits": network["outputs"]}
-    return parts | {name: (name, slice(0, width)) for name, width in widths.items()}
+    found = {part: number / (images * (parts[part][1].stop - parts[part][1].start)) for part, number in counts.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
