@@ -20,6 +20,44 @@ rule stability:
         "../workflow/scripts/stability.py"
 
 
+rule evidence:
+    input:
+        neighbors=RUN.neighbors,
+        moments=committed(RUN.moments),
+        welch=committed(RUN.welch) if "welch" in METHOD_STORES else [],
+    output:
+        evidence=RUN.analysis("evidence"),
+        evidence_layers=RUN.analysis("evidence_layers"),
+    log:
+        RUN.log("analysis/evidence"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("evidence", config),
+        code=code("evidence"),
+    script:
+        "../workflow/scripts/evidence.py"
+
+
+rule significance:
+    input:
+        welch=committed(RUN.welch),
+        moments=committed(RUN.moments),
+        network=settled(RUN.network),
+    output:
+        channels=RUN.analysis("channels"),
+        class_significance=RUN.analysis("class_significance"),
+    log:
+        RUN.log("analysis/significance"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("significance", config),
+        code=code("significance"),
+    script:
+        "../workflow/scripts/significance.py"
+
+
 rule judgement:
     input:
         similarity=committed(RUN.similarity),

@@ -23,8 +23,10 @@ from labelsim.storage.zarr_store import Array, Writer
 CLASSES = 70  # more than a block of a store of moments holds
 CHANNELS = 1030  # likewise
 UNITS, OUTPUTS = 6, 75
-EMPTY, ALONE, PAIR = 11, 40, 66  # classes of 0, 1 and 2 images
+EMPTY, ALONE, PAIR, MANY = 11, 40, 66, 25  # classes of 0, 1, 2 and 110 images
 DEAD, INFINITE, APART = 3, 1026, 500  # a constant channel, one of infinite t, one constant in two classes, differently
+TWINS = (7, 1028)  # equal channels
+CLEAR = 2  # a channel in which the class of many images differs so much that p underflows
 LAYERS = {"conv1": 1000, "conv2": 25, "conv3": 5}
 GROUPS = {"late": ["conv[23]"], "first": ["conv1"]}
 
@@ -51,7 +53,7 @@ def plant(folder: Path, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS)
     # Numbers in the order of numbers: as text, 10 comes before 2.
     ids = [str(number) for number in range(CLASSES)]
     sizes = random.integers(5, 15, CLASSES)
-    sizes[[EMPTY, ALONE, PAIR]] = 0, 1, 2
+    sizes[[EMPTY, ALONE, PAIR, MANY]] = 0, 1, 2, 110
     labels = random.permutation(np.repeat(np.arange(CLASSES), sizes))
     features = {
         "gap": random.gamma(2, 1, (len(labels), CHANNELS)) * random.gamma(2, 0.5, (CLASSES, CHANNELS))[labels],
@@ -59,6 +61,8 @@ def plant(folder: Path, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS)
     }
     features["gap"][:, DEAD] = 0
     features["gap"][:, INFINITE] = labels == 20
+    features["gap"][:, TWINS[1]] = features["gap"][:, TWINS[0]]
+    features["gap"][:, CLEAR] = (labels == MANY) + random.normal(1, 1e-4, len(labels))
     features["gap"][labels == 30, APART] = 1
     features["gap"][labels == 31, APART] = 2
     # Outputs stand for the classes in another order; a class has none, and some stand for no class of the dataset.

@@ -8,6 +8,7 @@ from labelsim.jobs.provenance import code, identity, version
 from labelsim.methods import stores
 from labelsim.run import Paths
 from labelsim.stages.conformal import conformal
+from labelsim.stages.evidence import evidence
 from labelsim.stages.extract import extract
 from labelsim.stages.head import head
 from labelsim.stages.merge import merge_shards
@@ -16,6 +17,7 @@ from labelsim.stages.neighbors import neighbor_tables
 from labelsim.stages.network import network
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
+from labelsim.stages.significance import significance
 from labelsim.stages.similarity import similarities
 from labelsim.stages.welch import welch_statistics
 from labelsim.storage.json_files import read_document, write_document
@@ -57,4 +59,20 @@ def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Pat
     similarities(made, methods, groups, path["similarity"])
     tables = (path[name] for name in ("neighbors", "classes", "summary"))
     neighbor_tables(path["similarity"], path["moments"], path["network"], config, version(), *tables)
+    analyze(run, config)
     return run
+
+
+def analyze(run: Paths, config: dict) -> None:
+    """Call the stages of the analyses that are enabled."""
+    enabled = [name for name, section in config["analysis"].items() if section.get("enabled")]
+    moments, welch, neighbors, network = map(Path, (run.moments, run.welch, run.neighbors, run.network))
+    if "evidence" in enabled:
+        tables = [Path(run.analysis(name)) for name in ("evidence", "evidence_layers")]
+        used = {"moments": moments} | ({"welch": welch} if "welch" in config["similarity"]["methods"] else {})
+        evidence(neighbors, used, config["analysis"]["evidence"]["channels"], *tables)
+    if "significance" in enabled:
+        if not welch.exists():
+            welch_statistics(moments, welch)
+        tables = [Path(run.analysis(name)) for name in ("channels", "class_significance")]
+        significance(welch, moments, network, config, version(), *tables)

@@ -37,6 +37,8 @@ DEFAULTS = {
     "neighbors": {"k": 9},
     "analysis": {
         "stability": {"enabled": True},
+        "evidence": {"enabled": True, "channels": 10},
+        "significance": {"enabled": True, "channels": 20, "alternative": "two-sided"},
         "reference": {"file": None},
         "judgement": {"enabled": True},
         "agreement": {"enabled": True},
@@ -117,6 +119,7 @@ VALID = {
     "extract.compile": [True],
     "extract.workers": [0, 4],
     "extract.max_reject_fraction": [0, 1, 0.5],
+    "analysis.significance.alternative": ["less", "greater"],
     "store.dtype": ["float16"],
     "store.rows_per_chunk": [1],
     "similarity.methods": [["gap"], ["hidden", "welch"]],

@@ -7,7 +7,8 @@ import pytest
 
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "numba", "pandas"}
 EXPECTED = {
-    ("scan", "shard", "preflight", "merge", "welch", "similarity", "neighbors", "judgement", "agreement"): set(),
+    ("scan", "shard", "preflight", "merge", "welch", "similarity", "neighbors"): set(),
+    ("evidence", "significance", "judgement", "agreement"): set(),
     ("moments",): {"numba"},
     ("class_figure", "heatmap"): {"matplotlib"},
 }

@@ -89,10 +89,13 @@ def test_comments_docstrings_and_line_breaks_do_not_count(copy):
 def test_an_edit_changes_the_stages_that_import_the_module_and_no_other(copy):
     copy.append("stages/welch.py", "\nEDITED = 1\n")
     assert copy.changed() == {"welch"}
+    copy.append("statistics/significance.py", "\nEDITED = 1\n")
+    assert copy.changed() == {"welch", "significance"}
     copy.append("statistics/welch.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"welch", "similarity", "stability"}  # of fewer images, t is computed again
+    assert copy.changed() == {"welch", "significance", "similarity", "stability", "evidence"}
     copy.append("statistics/moments.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"moments", "merge", "welch", "similarity", "stability"}
+    changed = {"moments", "merge", "welch", "significance", "similarity", "stability", "evidence"}
+    assert copy.changed() == changed
 
 
 def test_an_edit_inside_a_function_counts(copy):
@@ -100,7 +103,7 @@ def test_an_edit_inside_a_function_counts(copy):
     text = module.read_text(encoding="utf-8")
     assert text.count("-1.0") == 1
     module.write_text(text.replace("-1.0", "-1.5"), encoding="utf-8")
-    assert copy.changed() == {"similarity", "stability"}
+    assert copy.changed() == {"similarity", "stability", "evidence"}
 
 
 def test_a_module_imported_inside_a_function_counts(copy):
@@ -235,12 +238,14 @@ def changed_by(config: dict, change) -> set[str]:
         ("dataset", "content_digest", True, {"scan"}),
         ("dataset", "columns", {"image": "img", "label": "label"}, {"scan"}),
         ("dataset", "class_names", "auto", {"shard"}),
-        ("probe", "at", "batch_norm", {"network", "neighbors"}),
-        ("probe", "layers", ["layer1.*"], {"network", "neighbors"}),
-        ("model", "name", "resnet18", {"network", "neighbors"}),
-        ("model", "weights", None, {"network", "neighbors"}),
-        ("model", "transform", "auto", {"network", "neighbors"}),
-        ("model", "classes", "dataset", {"moments", "neighbors"}),
+        ("probe", "at", "batch_norm", {"network", "neighbors", "significance"}),
+        ("probe", "layers", ["layer1.*"], {"network", "neighbors", "significance"}),
+        ("model", "name", "resnet18", {"network", "neighbors", "significance"}),
+        ("model", "weights", None, {"network", "neighbors", "significance"}),
+        ("model", "transform", "auto", {"network", "neighbors", "significance"}),
+        ("analysis", "evidence", {"enabled": True, "channels": 3}, {"evidence"}),
+        ("analysis", "significance", {"enabled": True, "channels": 3, "alternative": "less"}, {"significance"}),
+        ("model", "classes", "dataset", {"moments", "neighbors", "significance"}),
     ],
 )
 def test_a_key_of_the_configuration_is_part_of_these_identities(config, section, key, value, stages):

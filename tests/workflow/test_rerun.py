@@ -42,6 +42,21 @@ def test_methods(rerun):
     assert rerun.jobs() == sorted(["preflight", *since("similarity"), "heatmap gap"])
 
 
+def test_analyses(rerun):
+    on = {"enabled": True}
+    rerun.configure("analysis.evidence", on)
+    rerun.configure("analysis.significance", on)
+    assert rerun.jobs() == ["evidence", "significance"]
+    for name in ("evidence", "significance"):
+        rerun.configure(f"analysis.{name}", on | {"channels": 5})
+        assert rerun.planned() == [name]
+        rerun.configure(f"analysis.{name}", {"enabled": False})
+        assert rerun.planned() == []
+        rerun.configure(f"analysis.{name}", on)
+    rerun.configure("neighbors.k", 2)
+    assert rerun.planned() == sorted([*since("neighbors"), "evidence"])
+
+
 def test_keys_that_change_no_number_rerun_nothing(rerun):
     for key, value in (("batch_size", 4), ("workers", 1), ("device", "cpu")):
         rerun.configure(f"extract.{key}", value)

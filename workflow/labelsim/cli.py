@@ -24,6 +24,7 @@ from labelsim.errors import LabelsimError
 from labelsim.jobs.progress import read_progress
 from labelsim.methods import METHODS
 from labelsim.network.layer_groups import layer_groups
+from labelsim.report.channels import draw_evidence, draw_images, draw_layers, draw_significance
 from labelsim.report.status import draw
 from labelsim.run import open_run
 
@@ -122,6 +123,92 @@ def top(
         )
     if others := [name for name in present if name not in methods and not method]:
         _console().print(f"other methods (--method): {', '.join(others)}", markup=False)
+
+
+@app.command()
+def evidence(
+    class_: Annotated[str, typer.Argument(metavar="CLASS", help="As for `labelsim top`.")],
+    neighbor: Annotated[str, typer.Argument(metavar="NEIGHBOR", help="Any other class.")],
+    run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of channels.")] = 10,
+    method: Annotated[
+        str | None, typer.Option(help="A method that compares channels; default: the run's first.")
+    ] = None,
+    group: Annotated[str, typer.Option(help="Layer group.")] = "all",
+    images: Annotated[
+        int, typer.Option(min=0, help="List so many images of each class, those that activate each channel most.")
+    ] = 0,
+) -> None:
+    """Show the channels and layers that make two classes alike.
+
+    The contributions of all channels, and those of all layers, add up to the similarity. Images are listed by
+    activation, not by relevance: they need not show what makes the classes alike.
+    """
+    from labelsim.analysis.activations import highest_activations  # imports xarray, which `top` does not need
+    from labelsim.analysis.evidence import between
+
+    results = open_run(run)
+    settings = results.provenance()["similarity"]
+    present = [name for name in settings["methods"] if METHODS[name].by_channel]
+    if not present:
+        raise LabelsimError(f"{run}: no method of this run compares channels; add welch to similarity.methods")
+    method = _chosen(None if method is None else [method], present, "method")[0]
+    _chosen([group], ["all", *(settings["layer_groups"] if METHODS[method].by_layer else [])], "group")
+    known = results.classes().to_pydict()
+    own, other = (find_class(query, known["class_id"], known["class_name"]) for query in (class_, neighbor))
+    stores = {"moments": results.moments()} | ({"welch": results.welch()} if METHODS[method].store == "welch" else {})
+    channels, by_layer = between(stores, method, group, settings["layer_groups"], own, other, k)
+    console, labels = _console(), (_label(known, own), _label(known, other))
+    similarity = f"{channels['similarity'][0].as_py():+.3f}"
+    console.print(f"{method} similarity of {labels[0]} and {labels[1]}: {similarity}", markup=False)
+    console.print(draw_evidence(channels), draw_layers(by_layer))
+    if images:
+        ids = {known["class_id"][index]: known["class_name"][index] for index in (own, other)}
+        pairs = list(zip(channels["layer"].to_pylist(), channels["layer_channel"].to_pylist(), strict=True))
+        found = highest_activations(map(results.features, results.shards()), list(ids), pairs, images)
+        console.print(draw_images(channels, found, ids))
+
+
+@app.command()
+def channels(
+    class_: Annotated[str, typer.Argument(metavar="CLASS", help="As for `labelsim top`.")],
+    run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
+    reference: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Compare with this class instead of with all other images.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of channels.")] = 20,
+) -> None:
+    """Show the channels in which the images of a class differ most from all others, or from those of another class.
+
+    Sorted by |t|, which grows with the number of images; the effect size does not.
+    """
+    from labelsim.analysis.significance import THRESHOLD, between  # imports xarray, which `top` does not need
+
+    results = open_run(run)
+    known = results.classes().to_pydict()
+    own = find_class(class_, known["class_id"], known["class_name"])
+    if reference is None:
+        against, tables = "all other images", (results.analysis("channels"), results.analysis("class_significance"))
+        table, counts = (table.filter(field("class_index") == own) for table in tables)
+    else:
+        other = find_class(reference, known["class_id"], known["class_name"])
+        against, (table, counts) = _label(known, other), between(results.moments(), own, other, k)
+    if not len(table):
+        raise LabelsimError(
+            f"{_label(known, own)} has no channels to test against {against}: both sides need two usable images, and "
+            "the network needs layers (`labelsim layers`)"
+        )
+    console = _console()
+    console.print(draw_significance(table.slice(0, k), against))
+    (found,) = counts.to_pylist()
+    console.print(
+        f"q < {THRESHOLD} in {found['up'] + found['down']:,} of {found['channels']:,} channels: "
+        f"above the others in {found['up']:,}, below in {found['down']:,}",
+        markup=False,
+    )
+    if len(table) < min(k, found["channels"]):
+        note = f"note: the run has only {len(table)} for each class (analysis.significance.channels)"
+        console.print(note, markup=False)
 
 
 @app.command()

@@ -47,6 +47,11 @@ class Method:
     by_output: bool = False
     scale: str = "atanh"
 
+    @property
+    def by_channel(self) -> bool:
+        """Whether similarities are sums over channels: cosines of vectors of channels."""
+        return MOMENTS[self.variable] == "channel" and self.function == "cosine"
+
 
 # In the order in which they are shown.
 METHODS = {

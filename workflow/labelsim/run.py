@@ -126,6 +126,10 @@ class Run:
         """The top-k table: method, group, class, rank, neighbour and similarity."""
         return self._table(self.paths.neighbors)
 
+    def analysis(self, name: str) -> pa.Table:
+        """A table of the analyses beyond the paper, such as `stability` or `channels`."""
+        return self._table(self.paths.analysis(name))
+
     def classes(self) -> pa.Table:
         """One row a class: images used and rejected, top-1 and top-5 accuracy where known, notes."""
         return self._table(self.paths.classes)

@@ -20,7 +20,7 @@ from labelsim.storage.zarr_store import load
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["matrices"]
+__all__ = ["columns", "matrices"]
 
 
 def matrices(
@@ -54,11 +54,17 @@ def matrices(
     chosen, moments = METHODS[method], stores["moments"]
     groups = channels if chosen.by_layer else None
     compare = getattr(similarity, chosen.function)
-    yield from compare(partial(_columns, stores, chosen, without), moments.sizes["class"], groups, block)
+    yield from compare(partial(columns, stores, chosen, without), moments.sizes["class"], groups, block)
 
 
-def _columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int | None) -> Iterator[Any]:
-    """What represents the classes, a block of columns at a time."""
+def columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int | None = None) -> Iterator[Any]:
+    """What represents the classes under a method, a block of columns at a time; parameters as for `matrices`.
+
+    Yields
+    ------
+    (C, B) float64, or Moments for `pairwise`
+        NaN for a class that has no similarities; 0 in channels that are left out of welch.
+    """
     moments = stores["moments"]
     kept = [fold for fold in range(moments.sizes["fold"]) if fold != without]
     if method.store == "welch" and without is None and "welch" in stores:

@@ -43,6 +43,7 @@ _KEYS = {
     "conformal": (),
     "head": (),
     "neighbors": ("neighbors", "model", "probe"),  # the tables and the summary contain all three
+    "significance": ("analysis.significance", "model", "probe"),  # the tables' metadata contain the last two
     "judgement": ("analysis.judgement", "analysis.reference.file"),
     "agreement": ("analysis.agreement", "analysis.reference.file"),
 }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from labelsim.statistics.moments import Moments, rest
 
-__all__ = ["Welch", "usable_channels", "welch"]
+__all__ = ["Welch", "two_samples", "usable_channels", "welch"]
 
 _VALUES = 2**16  # values of t at a time, so that intermediate results stay in the processor's cache
 
@@ -57,12 +57,12 @@ def welch(classes: Moments) -> Welch:
     size = max(1, _VALUES // max(1, classes.mean.shape[1]))
     for start in range(0, len(classes.count), size):
         rows = slice(start, start + size)
-        result.t[rows], result.df[rows] = _two_samples(classes.at(rows), others.at(rows))
+        result.t[rows], result.df[rows] = two_samples(classes.at(rows), others.at(rows))
     return result
 
 
-def _two_samples(a: Moments, b: Moments) -> Welch:
-    """Welch's t of samples a against samples b."""
+def two_samples(a: Moments, b: Moments) -> Welch:
+    """Welch's t of samples a against samples b, group by group; as in `welch`, where b is the rest."""
     with np.errstate(divide="ignore", invalid="ignore"):
         of_a = a.variance() / a.count[:, np.newaxis]
         of_b = b.variance() / b.count[:, np.newaxis]

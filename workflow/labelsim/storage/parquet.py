@@ -24,7 +24,9 @@ _KEY = b"labelsim"
 _SIZE = 16  # bytes of the digest
 
 
-def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+def write_table(
+    table: pa.Table, path: Path, metadata: Mapping[str, Any] | None = None, arrow_types: bool = True
+) -> None:
     """Write a table by way of a temporary file and a rename.
 
     Parameters
@@ -35,13 +37,20 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, Any] | None 
         Where; missing folders are made.
     metadata : mapping, optional
         JSON values for the file's metadata. By default the table keeps its own.
+    arrow_types : bool
+        Whether the table is read with the same types. If not, dictionaries are read as plain columns, which save no
+        memory, but join those of other tables in any library.
     """
     if metadata is not None:
         encoded = json.dumps(metadata, sort_keys=True, ensure_ascii=False).encode()
         table = table.replace_schema_metadata({_KEY: encoded})
     sink = BytesIO()
     # With checksums of pages, other readers can verify the data too.
-    parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    options = {"compression": "zstd", "write_page_checksum": True, "store_schema": arrow_types}
+    with parquet.ParquetWriter(sink, table.schema, **options) as writer:
+        writer.write_table(table)
+        if not arrow_types:  # Arrow's schema contains the metadata
+            writer.add_key_value_metadata(table.schema.metadata)
     data = sink.getvalue()
     footer = _footer(data)
     sink.seek(footer)
