@@ -134,10 +134,6 @@ class Run:
         """One row a class: images used and rejected, top-1 and top-5 accuracy where known, notes."""
         return self._table(self.paths.classes)
 
-    def analysis(self, name: str) -> pa.Table:
-        """A table of an analysis, by its file's name without extension, such as "stability"."""
-        return self._table(self.paths.analysis(name))
-
     def summary(self) -> dict[str, Any]:
         """The run at a glance: images, network, accuracy, published accuracy, and a warning if they differ."""
         return read_document(Path(self.paths.summary))
