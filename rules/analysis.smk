@@ -3,9 +3,9 @@
 
 rule stability:
     input:
+        **{name: committed(getattr(RUN, name)) for name in METHOD_STORES if name == "conformal"},
         neighbors=RUN.neighbors,
         moments=committed(RUN.moments),
-        **{name: committed(getattr(RUN, name)) for name in METHOD_STORES if name == "conformal"},
     output:
         stability=RUN.analysis("stability"),
         class_stability=RUN.analysis("class_stability"),
