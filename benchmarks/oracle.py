@@ -147,7 +147,11 @@ def check(root: Path, expected: Expected, seed: int = 0) -> None:
     stored = run.store("welch.zarr")
     _equal(stored["class_id"][:], ids, "welch.zarr: class_id", ids)
     _close(np.asarray(stored["t"]), t, "welch.zarr: t", ids, **WELCH)
-    _check_matrices(run, expected, ids, {"welch": t, "gap": gap.means(), "hidden": hidden.means()})
+    vectors = {"welch": t, "gap": gap.means(), "hidden": hidden.means()}
+    for name, sums in (("gap_centered", gap), ("hidden_centered", hidden)):
+        present = sums.count > 0
+        vectors[name] = sums.means() - np.average(sums.means()[present], axis=0, weights=sums.count[present])
+    _check_matrices(run, expected, ids, vectors)
 
 
 def _check_samples(run: Run, expected: Expected) -> None:
@@ -235,7 +239,10 @@ def _check_accuracy(run: Run, expected: Expected, member: Array, used: Array) ->
 
 
 def _check_matrices(run: Run, expected: Expected, ids: Array, vectors: Mapping[str, Array]) -> None:
-    """Each method's matrix of each group is the cosine of the vectors, and the table has each row's k largest."""
+    """Each method's matrix of each group is the cosine of its vectors, and the table has each row's k largest.
+
+    Of methods without vectors here only the table is checked; tests/stages/test_methods.py has oracles of theirs.
+    """
     store = run.store("similarity.zarr")
     for name in ("class_id", "neighbor_id"):
         _equal(store[name][:], ids, f"similarity.zarr: {name}", ids)
@@ -247,20 +254,21 @@ def _check_matrices(run: Run, expected: Expected, ids: Array, vectors: Mapping[s
     t = vectors["welch"]
     usable = np.isfinite(t[~np.isnan(t).all(axis=1)]).all(axis=0)
     rows = 0
-    for method, values in vectors.items():
-        for g, (group, channels) in enumerate(groups.items()):
-            if method == "hidden" and group != "all":
-                continue
-            chosen = values if method == "hidden" else values[:, channels & usable if method == "welch" else channels]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                units = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+    for method in compute.unique(run.neighbors["method"]).to_pylist():
+        by_layer, values = store[method].ndim == 3, vectors.get(method)
+        for g, (group, channels) in enumerate(groups.items() if by_layer else [("all", slice(None))]):
             table = _part(run, method, group)
             rows += len(table["rank"])
+            if values is not None:
+                chosen = values[:, channels & usable if method == "welch" else channels]
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    units = chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
             for start in range(0, len(ids), 1024):
                 part = slice(start, min(start + 1024, len(ids)))
-                block = store[method][part] if method == "hidden" else store[method][g, part]
-                what = f"similarity.zarr: {method}, {group}"
-                _close(block, units[part] @ units.T, what, ids[part], rtol=0, atol=SIMILARITY)
+                block = store[method][g, part] if by_layer else store[method][part]
+                if values is not None:
+                    what = f"similarity.zarr: {method}, {group}"
+                    _close(block, units[part] @ units.T, what, ids[part], rtol=0, atol=SIMILARITY)
                 _check_top(block, start, table, expected.k, f"neighbors.parquet: {method}, {group}", ids)
     assert rows == len(run.neighbors), "neighbors.parquet: rows of other methods or groups"
 
