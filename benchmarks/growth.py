@@ -18,6 +18,7 @@ from matplotlib import pyplot as plt
 
 IMAGES, CLASSES, SHARD = 512, 50, 512
 STEPS = (1, 4, 16)
+STAGES = (*pipeline.STAGES, *pipeline.ANALYSES)
 BETWEEN = 4  # the images with which classes grow
 
 
@@ -47,7 +48,7 @@ def measure(images: int, classes: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pipeline.plant(folder, images, classes)
-        return pipeline.run(folder, pipeline.config(folder, SHARD), os.cpu_count() or 1)
+        return pipeline.run(folder, pipeline.config(folder, SHARD), os.cpu_count() or 1, STAGES)
 
 
 def draw(by_images: dict[int, dict], by_classes: dict[int, dict]) -> None:
@@ -55,7 +56,7 @@ def draw(by_images: dict[int, dict], by_classes: dict[int, dict]) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex="col", sharey="row", layout="constrained")
     columns = (("images", IMAGES, by_images), (f"classes, with {BETWEEN * IMAGES:,} images", CLASSES, by_classes))
     for column, (what, unit, steps) in enumerate(columns):
-        for stage in pipeline.STAGES:
+        for stage in STAGES:
             points = [(step * unit, *stages[stage]) for step, stages in sorted(steps.items())]
             numbers, seconds, memory = zip(*points, strict=True)
             axes[0, column].loglog(numbers, seconds, "o-", label=stage)

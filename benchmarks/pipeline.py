@@ -7,7 +7,8 @@ a real network's, and hardly anything is spent on making them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from PIL import Image
 from labelsim.config import load
 from labelsim.jobs.provenance import identity
 from labelsim.run import Paths
+from labelsim.storage.parquet import read_table
 
-__all__ = ["PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]
+__all__ = ["ANALYSES", "PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]
 
 STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
+ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement")
 PER_SHARD = ("extract", "moments")
 SIDE = 4  # pixels
 
@@ -72,8 +75,10 @@ def config(folder: Path, images_per_shard: int = 16_384) -> dict[str, Any]:
     )
 
 
-def run(folder: Path, given: dict[str, Any], threads: int) -> dict[str, tuple[float, float]]:
-    """Run all stages; seconds and MB of each, the longest and the largest of those that run once a shard summed up.
+def run(
+    folder: Path, given: dict[str, Any], threads: int, stages: Sequence[str] = STAGES
+) -> dict[str, tuple[float, float]]:
+    """Run some stages in order, each in a process of its own: the seconds and MB of each.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def run(folder: Path, given: dict[str, Any], threads: int) -> dict[str, tuple[fl
     paths = Paths(str(folder / "run"))
     found: dict[str, tuple[float, float]] = {}
     results.measured(network, given, paths)
-    for name in STAGES:
+    for name in stages:
         names = shards(paths) if name in PER_SHARD else [None]
         parts = [results.measured(WORK[name], given, paths, shard, threads)[1:] for shard in names]
         found[name] = sum(seconds for seconds, _ in parts), max(memory for _, memory in parts)
@@ -163,6 +168,41 @@ def _neighbors(given: dict[str, Any], paths: Paths, shard: None, threads: int) -
     neighbor_tables(*map(Path, stores), given, "0", *map(Path, outputs))
 
 
+def _stability(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.stability import stability
+
+    outputs = (paths.analysis("stability"), paths.analysis("class_stability"))
+    stability(Path(paths.neighbors), {"moments": Path(paths.moments)}, *map(Path, outputs))
+
+
+def _evidence(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.evidence import evidence
+
+    stores = {"moments": Path(paths.moments), "welch": Path(paths.welch)}
+    outputs = (paths.analysis("evidence"), paths.analysis("evidence_layers"))
+    evidence(Path(paths.neighbors), stores, given["analysis"]["evidence"]["channels"], *map(Path, outputs))
+
+
+def _significance(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.significance import significance
+
+    inputs = (paths.welch, paths.moments, paths.network)
+    outputs = (paths.analysis("channels"), paths.analysis("class_significance"))
+    significance(*map(Path, inputs), given, "0", *map(Path, outputs))
+
+
+def _compared(name: str) -> Callable[..., None]:
+    def work(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+        stage = getattr(import_module(f"labelsim.stages.{name}"), name)
+        classes = read_table(Path(paths.classes))["class_id"].to_pylist()
+        reference = Path(paths.root) / "reference.csv"
+        rows = [f"{a},{b},{1 / (j - i)}" for i, a in enumerate(classes) for j, b in enumerate(classes) if j > i]
+        reference.write_text("\n".join(["class_id,neighbor_id,similarity", *rows]) + "\n", encoding="utf-8")
+        stage(Path(paths.similarity), Path(paths.neighbors), str(reference), Path(paths.analysis(name)))
+
+    return work
+
+
 WORK: dict[str, Callable[..., None]] = {
     "scan": _scan,
     "shard": _shard,
@@ -172,4 +212,9 @@ WORK: dict[str, Callable[..., None]] = {
     "welch": _welch,
     "similarity": _similarity,
     "neighbors": _neighbors,
+    "stability": _stability,
+    "evidence": _evidence,
+    "significance": _significance,
+    "agreement": _compared("agreement"),
+    "judgement": _compared("judgement"),
 }
