@@ -1,4 +1,4 @@
-"""The command `labelsim`: show a network's layers, a run's progress and its results; compare runs; verify files."""
+"""The command `labelsim`: show a run's progress and results; explain images; compare runs; verify files."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ __all__ = ["draw_explanation", "save_figure"]
 
 _NEAREST = {"hidden": "nearest by h(X)", "welch": "nearest by A(X)"}
 _STABILITY = "± standard error; 7/8: also among the most similar if a fold of the images is left out, for 7 of 8 folds"
+_VALUES = "image: standard deviations from the mean of the run's images; class: Welch's t"
 _LISTED = 10  # labels of a prediction set
 
 
@@ -41,15 +42,17 @@ def draw_explanation(explanation: Explanation) -> RenderableType:
     """
     first = explanation.labels[0]
     name = first.class_name if first.class_id in (None, first.class_name) else f"{first.class_name} ({first.class_id})"
-    parts: list[RenderableType] = [
-        f"[bold]{escape(explanation.image)}[/bold]: {escape(name)}, {_percent(first)}",
-        *filter(None, [_set(explanation)]),
-        _labels(explanation),
-    ]
+    parts: list[RenderableType] = [f"[bold]{escape(explanation.image)}[/bold]: {escape(name)}, {_percent(first)}"]
+    if explanation.prediction_set:
+        parts.append(_set(explanation.prediction_set))
+    parts.append(_labels(explanation))
     if explanation.similar:
-        parts.append(_similar(explanation))
+        parts += [f"Labels similar to {escape(first.class_name)}", _similar(explanation)]
+        parts += [_STABILITY] if "stderr" in explanation.similar[0] else []
     if explanation.channels:
-        parts.append(_channels(explanation))
+        (near,) = [row for row in explanation.nearest if row.by == "welch" and row.rank == 1]
+        title = f"Channels that make the image similar to {escape(near.class_name)} ({near.similarity:+.3f})"
+        parts += [title, _channels(explanation), _VALUES]
     return Group(*parts, *(f"note: {escape(note)}" for note in explanation.notes), "")
 
 
@@ -109,11 +112,7 @@ def _class_ids(explanation: Explanation) -> list[str]:
     return [*labels, *(row.class_id for row in explanation.nearest), *neighbors]
 
 
-def _set(explanation: Explanation) -> str:
-    """A line about the prediction set; empty if there is none."""
-    known = explanation.prediction_set
-    if known is None:
-        return ""
+def _set(known: PredictionSet) -> str:
     level, images = f"{100 * known.level:.0f} % prediction set", f"calibrated with {known.images:,} images"
     if known.threshold is None:
         return f"{level}: all labels, as {known.images:,} images are too few to calibrate it"
@@ -129,7 +128,7 @@ def _labels(explanation: Explanation) -> Table:
     for by, what in _NEAREST.items():
         if near := [row for row in explanation.nearest if row.by == by]:
             columns[what] = [f"{row.similarity:+.3f}  {escape(row.class_name)}" for row in near]
-    table = Table("", *columns)
+    table = _table(*columns)
     for rank in range(max(map(len, columns.values()))):
         table.add_row(str(rank + 1), *(cells[rank] if rank < len(cells) else "" for cells in columns.values()))
     return table
@@ -138,36 +137,29 @@ def _labels(explanation: Explanation) -> Table:
 def _similar(explanation: Explanation) -> Table:
     """A line a method, a column a rank."""
     rows = _by_method(explanation)
-    stable = "stderr" in explanation.similar[0]
-    table = Table(
-        "",
-        *(str(rank) for rank in range(1, max(map(len, rows.values())) + 1)),
-        title=f"Labels similar to {escape(explanation.labels[0].class_name)}",
-        title_justify="left",
-        caption=_STABILITY if stable else None,
-        caption_justify="left",
-        show_lines=True,
-    )
+    table = _table(*map(str, range(1, max(map(len, rows.values())) + 1)))
+    table.show_lines = True
+    table.columns[0].no_wrap = True
     for method, similar in rows.items():
         table.add_row(method, *(f"{escape(row['neighbor_name'])}\n{_similarity(row)}" for row in similar))
     return table
 
 
 def _channels(explanation: Explanation) -> Table:
-    (near,) = [row for row in explanation.nearest if row.by == "welch" and row.rank == 1]
-    table = Table(
-        *("", "layer", "channel", "contribution", "share", "image", "class"),
-        title=f"Channels that make the image similar to {escape(near.class_name)} ({near.similarity:+.3f})",
-        title_justify="left",
-        caption="image: standard deviations from the mean of all images; class: Welch's t",
-        caption_justify="left",
-    )
+    table = _table("layer", "channel", "contribution", "share", "image", "class")
     for column in table.columns[2:]:
         column.justify = "right"
     for row in explanation.channels:
         share = "" if row.share is None else f"{100 * row.share:.1f} %"
         values = f"{row.contribution:+.4f}", share, f"{row.image_value:+.2f}", f"{row.class_value:+.1f}"
         table.add_row(str(row.rank), escape(row.layer), str(row.layer_channel), *values)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table("", *columns)
+    for column in table.columns:
+        column.overflow = "fold"  # nothing is cut off
     return table
 
 
