@@ -97,11 +97,7 @@ def top(
 ) -> None:
     """Show the most similar classes of one or more classes, and how stable that is."""
     results = open_run(run)
-    table = results.neighbors()
-    if Path(results.paths.analysis("stability")).exists():
-        stability = results.analysis("stability")
-        if stability.select(table.column_names).equals(table):  # else it is outdated
-            table = stability
+    table = results.stable_neighbors()
     if not len(table):
         raise LabelsimError(f"{run}: no class has neighbors; fewer than two classes have usable images")
     present = [name for name in METHODS if name in table["method"].unique().to_pylist()]

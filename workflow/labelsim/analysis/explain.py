@@ -24,7 +24,6 @@ from labelsim.statistics.conformal import LEVEL, prediction_sets, threshold
 from labelsim.statistics.moments import total
 from labelsim.statistics.nearest import contributions, cosines, descending, largest_deviation, standardized
 from labelsim.storage.moment_store import channel_blocks, class_means, of_classes
-from labelsim.storage.parquet import read_table
 from labelsim.storage.zarr_store import load, open_store
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def _explained(
     # A store may be left from when the run had other methods.
     made = stores(settings["similarity"]["methods"])
     moments, welch = run.moments(), run.welch() if "welch" in made else None
-    neighbors = _neighbors(run)
+    neighbors = run.stable_neighbors()
     probability = softmax(found.logits.astype(np.float64), axis=1)
     limit, calibrated = _calibration(run, made, moments) if outputs else (np.inf, 0)
     sets = prediction_sets(probability, np.full(len(images), limit))
@@ -261,17 +260,6 @@ def _labels(
         return Label(output, index.get(id_), id_, name, float(probability[output]))
 
     return [label(output) for output in descending(probability, len(probability)).tolist()]
-
-
-def _neighbors(run: Run) -> pa.Table:
-    """The run's neighbors, with their stability if it was computed."""
-    neighbors, path = run.neighbors(), Path(run.paths.analysis("stability"))
-    if path.exists():
-        stability = read_table(path)
-        # It may be left from when the analysis was switched on.
-        if stability.select(neighbors.column_names).equals(neighbors):
-            return stability
-    return neighbors
 
 
 def _similar(neighbors: pa.Table, label: Label, k: int) -> list[dict[str, Any]]:
