@@ -56,6 +56,9 @@ def test_manifest_tells_classes_and_what_was_passed_over(dataset, tmp_path):
     metadata = read_metadata(scanned(dataset, tmp_path / "manifest.parquet"))
     assert metadata["classes"] == sorted([*toy.CLASSES, toy.ALONE, toy.EMPTY])
     assert metadata["skipped"] == {"hidden files and folders": 1, "files outside the class folders": 1}
+    assert {key: metadata[key] for key in ("source", "labels", "columns")} == {
+        key: dataset[key] for key in ("source", "labels", "columns")
+    }
     assert metadata["notes"] == {"class folders are empty": 1}
 
 

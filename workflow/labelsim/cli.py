@@ -1,4 +1,4 @@
-"""The command `labelsim`: show a network's layers, a run's progress and its results; compare runs; verify files."""
+"""The command `labelsim`: show a run's progress and results; explain images; compare runs; verify files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,11 +97,7 @@ def top(
 ) -> None:
     """Show the most similar classes of one or more classes, and how stable that is."""
     results = open_run(run)
-    table = results.neighbors()
-    if Path(results.paths.analysis("stability")).exists():
-        stability = results.analysis("stability")
-        if stability.select(table.column_names).equals(table):  # else it is outdated
-            table = stability
+    table = results.stable_neighbors()
     if not len(table):
         raise LabelsimError(f"{run}: no class has neighbors; fewer than two classes have usable images")
     present = [name for name in METHODS if name in table["method"].unique().to_pylist()]
@@ -243,6 +240,39 @@ def compare(
         interval = f"  ({low} to {high})" if low else ""
         table.add_row(row["method"], escape(row["group"]), f"{row['classes']:,}", spearman, overlap + interval)
     _console().print(table)
+
+
+@app.command()
+def explain(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
+    run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of labels, classes and channels to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="A PNG file to draw the images and classes in.")] = None,
+) -> None:
+    """Show what the network of a run makes of images.
+
+    The most probable labels, the labels similar to the first of them, the classes nearest to the image by its hidden
+    state h(X) and by its channels A(X), and the channels that make the image similar to the first of these.
+    """
+    from labelsim.analysis import explain as explaining  # imports torch, which the other commands do not need
+    from labelsim.report.explanation import draw_explanation, save_figure
+
+    results = open_run(run)
+    found = explaining.explain(results, images, k)
+    explained = [explanation for explanation in found if not explanation.reason]
+    if figure and explained:
+        save_figure(results, explained, figure)
+    if as_json:
+        print(json.dumps({"run": str(run), "k": k, "images": [asdict(explanation) for explanation in found]}, indent=2))
+    console = _console()
+    for explanation in found:
+        if explanation.reason:
+            print(f"{explanation.image}: {explanation.reason}", file=sys.stderr)
+        elif not as_json:
+            console.print(draw_explanation(explanation))
+    if len(explained) < len(found):
+        raise typer.Exit(1)
 
 
 @app.command()

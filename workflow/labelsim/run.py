@@ -126,6 +126,14 @@ class Run:
         """The top-k table: method, group, class, rank, neighbour and similarity."""
         return self._table(self.paths.neighbors)
 
+    def stable_neighbors(self) -> pa.Table:
+        """The top-k table with the columns of `stability.parquet`; without them if that is missing or outdated."""
+        neighbors = self.neighbors()
+        if not Path(self.paths.analysis("stability")).exists():
+            return neighbors
+        stability = self.analysis("stability")
+        return stability if stability.select(neighbors.column_names).equals(neighbors) else neighbors
+
     def analysis(self, name: str) -> pa.Table:
         """A table of the analyses beyond the paper, such as `stability` or `channels`."""
         return self._table(self.paths.analysis(name))

@@ -21,7 +21,16 @@ from scipy.spatial.distance import squareform
 
 from labelsim.storage.atomic import write_whole
 
-__all__ = ["MAX_CLUSTERED", "Neighbor", "Row", "heatmap_figure", "neighbors_figure", "save", "text_figure"]
+__all__ = [
+    "MAX_CLUSTERED",
+    "Neighbor",
+    "Row",
+    "heatmap_figure",
+    "neighbors_figure",
+    "save",
+    "save_stacked",
+    "text_figure",
+]
 
 DPI = 150
 GREY, PALE = "0.4", "0.9"
@@ -184,7 +193,6 @@ def text_figure(title: str, text: str) -> Figure:
     return figure
 
 
-@_style()
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; the same figure gives the same bytes.
 
@@ -197,10 +205,29 @@ def save(figure: Figure, path: Path) -> None:
     path : Path
         Where to; missing folders are made.
     """
+    write_whole(path, _png(figure))
+
+
+def save_stacked(figures: Sequence[Figure], path: Path) -> None:
+    """Write figures one below the other as one PNG, as `save` does."""
+    pictures = [Image.open(BytesIO(_png(figure))).convert("RGB") for figure in figures]
+    gap = DPI // 2
+    size = max(picture.width for picture in pictures), sum(picture.height + gap for picture in pictures) - gap
+    whole, top = Image.new("RGB", size, "white"), 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height + gap
+    data = BytesIO()
+    whole.save(data, "png", dpi=(DPI, DPI))
+    write_whole(path, data.getvalue())
+
+
+@_style()
+def _png(figure: Figure) -> bytes:
     data = BytesIO()
     # "tight" keeps all that is drawn, beside the figure's own area too; matplotlib would add its version
     figure.savefig(data, format="png", bbox_inches="tight", pad_inches=0.2, metadata={"Software": None})
-    write_whole(path, data.getvalue())
+    return data.getvalue()
 
 
 def _draw_image(axes: Axes, image: Image.Image | None) -> None:

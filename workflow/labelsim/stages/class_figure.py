@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,13 @@ from PIL import Image
 from pyarrow.compute import field
 
 from labelsim.dataset.classes import find_class
-from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
-from labelsim.images.decode import ImageError, decode
+from labelsim.images.examples import example_images
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save
 from labelsim.storage.parquet import read_metadata, read_table
 
 __all__ = ["class_figure"]
-
-logger = logging.getLogger(__name__)
-
-_TRIES = 20  # images of a class to try before it is drawn without one
 
 
 def class_figure(
@@ -70,17 +64,6 @@ def class_figure(
 
 
 def _examples(manifest: Path, dataset: Mapping[str, Any], class_ids: Collection[str]) -> dict[str, Image.Image | None]:
-    """Return an example image of each class, the same in each call; None if no image can be decoded."""
     rows = read_table(manifest, filters=field("class_id").isin(list(class_ids)))
     source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
-    images: dict[str, Image.Image | None] = dict.fromkeys(class_ids)
-    for class_id in images:
-        for row in choose(rows.filter(field("class_id") == class_id), _TRIES).to_pylist():
-            try:
-                images[class_id] = Image.fromarray(decode(source.read(row)))
-                break
-            except (ImageError, OSError):
-                continue
-        else:
-            logger.warning("No image of class %s can be drawn", class_id)
-    return images
+    return example_images(rows, source, class_ids)

@@ -30,8 +30,8 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     dataset : mapping
         The configuration's section `dataset`.
     manifest : Path
-        The Parquet table to write. Its metadata are the format, the classes (including those without images), the
-        ignored files, and the listing's notes.
+        The Parquet table to write. Its metadata are the section's `source`, `labels` and `columns`, the format, the
+        classes (including those without images), the ignored files, and the listing's notes.
     threads : int
         Images to read at a time for `content_digest`.
 
@@ -62,7 +62,14 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
         logger.info("Ignored %s %s", f"{number:,}", kind)
     for kind, number in listing.notes.items():
         logger.info("%s %s", f"{number:,}", kind)
-    metadata = {"format": format, "classes": listing.classes, "skipped": listing.skipped, "notes": listing.notes}
+    where = {key: dataset[key] for key in ("source", "labels", "columns")}
+    metadata = {
+        **where,
+        "format": format,
+        "classes": listing.classes,
+        "skipped": listing.skipped,
+        "notes": listing.notes,
+    }
     write_table(samples, manifest, metadata)
 
 
