@@ -84,11 +84,13 @@ def test_report(demo, run):
         assert name in html
 
 
-def test_python_of_the_readme_runs(demo, monkeypatch, capsys):
-    readme = Path(__file__).parents[2] / "README.md"
-    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+@pytest.mark.parametrize(("page", "number"), [("README.md", 4), ("docs/analysis.md", 7)])
+def test_python_of_the_documents_runs(demo, monkeypatch, capsys, page, number):
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == number
     monkeypatch.chdir(demo.parent)
+    names: dict = {}  # the blocks of a page follow one another
     for block in blocks:
-        exec(compile(block, str(readme), "exec"), {})
+        exec(compile(block, page, "exec"), names)
         assert capsys.readouterr().out.strip()
