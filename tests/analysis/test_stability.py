@@ -222,6 +222,18 @@ def test_ranks_of_ties_go_by_index(monkeypatch):
     assert ranks(matrix, 0, own, other).tolist() == [2, 1, 3, 1, 0, 2]
 
 
+def test_some_rows_at_a_time(run, monkeypatch):
+    whole = parquet.read_table(run.paths.analysis("stability")).to_pandas()
+    monkeypatch.setattr("labelsim.analysis.stability._VALUES", 20 * CLASSES)
+    stores = {name: open_store(run.path(name)) for name in ("moments", "conformal")}
+    found = analysis.stability(parquet.read_table(run.paths.neighbors), stores).to_pandas()
+    # Products of other blocks are rounded otherwise in the last digit, which the jackknife enlarges.
+    for name in ESTIMATES:
+        np.testing.assert_allclose(found[name], whole[name], rtol=1e-6, atol=1e-9)
+    for name in ("folds", "folds_in_top_k", "rank_min", "rank_max"):
+        np.testing.assert_array_equal(found[name], whole[name])
+
+
 def test_a_run_without_neighbors(run, tmp_path):
     nothing = parquet.read_table(run.paths.neighbors).slice(0, 0)
     found = analysis.stability(nothing, {name: open_store(run.path(name)) for name in ("moments", "conformal")})

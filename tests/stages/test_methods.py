@@ -1,5 +1,6 @@
 """Every similarity method against plain NumPy and SciPy, on features that are as nasty as they can be."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import planted
 import pytest
 import scipy.stats
 from planted import ALONE, APART, CLASSES, DEAD, EMPTY, INFINITE, PAIR
+from pyarrow import parquet
 from scipy.special import softmax
 
 from labelsim.dataset.sampling import folds
@@ -131,3 +133,11 @@ def test_weights_are_the_rows_of_the_head(run, similarity):
     rows[run.outputs < 0] = np.nan
     rows[EMPTY] = np.nan  # a class without images is in no matrix
     np.testing.assert_allclose(similarity["weights"].values, cosines(rows), **CLOSE)
+
+
+def test_notes_say_why_a_class_is_missing(run):
+    notes = parquet.read_table(run.path("classes"))["notes"].to_pylist()
+    assert notes[EMPTY] == "no usable image: in no matrix"
+    assert re.fullmatch(r"one usable image, .*: not in welch, pairwise", notes[ALONE])
+    assert re.fullmatch(r"no output .*: not in confusion, conformal, weights", notes[50])
+    assert not notes[0]

@@ -48,6 +48,11 @@ class Method:
     scale: str = "atanh"
 
     @property
+    def needs_variance(self) -> bool:
+        """Whether a class needs two images."""
+        return self.store == "welch" or self.function == "pairwise"
+
+    @property
     def by_channel(self) -> bool:
         """Whether similarities are sums over channels: cosines of vectors of channels."""
         return MOMENTS[self.variable] == "channel" and self.function == "cosine"

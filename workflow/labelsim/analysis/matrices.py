@@ -53,8 +53,11 @@ def matrices(
     """
     chosen, moments = METHODS[method], stores["moments"]
     groups = channels if chosen.by_layer else None
-    compare = getattr(similarity, chosen.function)
-    yield from compare(partial(columns, stores, chosen, without), moments.sizes["class"], groups, block)
+    compare, vectors = getattr(similarity, chosen.function), partial(columns, stores, chosen, without)
+    if without is not None and block < moments.sizes["class"]:
+        held = list(vectors())  # computed once, though they are read for each block of rows
+        vectors = partial(iter, held)
+    yield from compare(vectors, moments.sizes["class"], groups, block)
 
 
 def columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int | None = None) -> Iterator[Any]:

@@ -196,8 +196,10 @@ def _classes(
     for name, counts in right.items():
         known = (counts >= 0) & (used > 0)
         accuracies[name] = pa.array(counts / np.maximum(used, 1), pa.float64(), mask=~known)
+    output = load(moments, "output_index")
     notes = [
-        _note(int(used[i]), [method for method, missing in undirected.items() if missing[i]]) for i in range(len(ids))
+        _note(int(used[i]), bool(output[i] >= 0), [method for method, missing in undirected.items() if missing[i]])
+        for i in range(len(ids))
     ]
     return pa.table(
         {
@@ -212,12 +214,17 @@ def _classes(
     )
 
 
-def _note(used: int, left_out: list[str]) -> str:
+def _note(used: int, has_output: bool, left_out: list[str]) -> str:
     """Why a class is missing from some matrices; empty if it is in all of them."""
-    if not left_out:
-        return ""
-    if used == 0:
+    if left_out and used == 0:
         return "no usable image: in no matrix"
-    if used == 1 and left_out == ["welch"]:
-        return "one usable image, hence no variance: not in welch"
-    return f"its vector is zero or undefined: not in {', '.join(left_out)}"
+    reasons: dict[str, list[str]] = {}
+    for method in left_out:
+        if used == 1 and METHODS[method].needs_variance:
+            reason = "one usable image, hence no variance"
+        elif METHODS[method].by_output and not has_output:
+            reason = "no output of the network stands for it"
+        else:
+            reason = "its vector is zero or undefined"
+        reasons.setdefault(reason, []).append(method)
+    return "; ".join(f"{reason}: not in {', '.join(methods)}" for reason, methods in reasons.items())
