@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,8 @@ from labelsim.statistics.compiled import compiled
 __all__ = ["add_squares"]
 
 
-@compiled
+# The sum may be taken in any order, and nothing is divided by 0: this lets the compiler use vector instructions.
+@partial(compiled, error_model="numpy", fastmath={"reassoc"})
 def add_squares(sums: NDArray[np.float64], means: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> None:
     """Add the squared t of each pair of classes over some channels, in place.
 
