@@ -342,7 +342,7 @@ def _label(known: dict[str, list[Any]], index: int) -> str:
 def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str]:
     unknown = [name for name in wanted or [] if name not in present]
     if unknown:
-        raise LabelsimError(f"--{what}: the run has no {unknown[0]!r}; it has {', '.join(present)}")
+        raise LabelsimError(f"--{what}: {unknown[0]!r} is not possible here; expected {', '.join(present)}")
     return wanted or present
 
 
