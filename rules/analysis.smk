@@ -70,7 +70,7 @@ rule judgement:
     conda:
         "../environment.yml"
     params:
-        identity=identity("judgement", config),
+        identity=lambda wildcards: identity("judgement", config),
         code=code("judgement"),
     script:
         "../workflow/scripts/judgement.py"
@@ -88,7 +88,7 @@ rule agreement:
     conda:
         "../environment.yml"
     params:
-        identity=identity("agreement", config),
+        identity=lambda wildcards: identity("agreement", config),
         code=code("agreement"),
     script:
         "../workflow/scripts/agreement.py"
