@@ -55,14 +55,27 @@ def moments(values, labels):
     return n, mean, variance
 
 
+def sizes(run, kept):
+    """As many images of each class as before some were left out, if there are enough to tell a variance."""
+    n, n_all = (np.bincount(labels, minlength=CLASSES) for labels in (run.labels[kept], run.labels))
+    return np.where(n > 1, n_all, n)[:, np.newaxis]
+
+
 def welch(run, kept, group):
     first, last = {"all": (0, 1030), "first": (0, 1000), "late": (1000, 1030)}[group]
-    gap, labels = run.features["gap"][kept, first:last].astype(np.float64), run.labels[kept]
+    gap = run.features["gap"][kept, first:last].astype(np.float64)
+    n = sizes(run, kept)
+    _, mean, variance = moments(gap, run.labels[kept])
+    mean, deviations = np.nan_to_num(mean), np.nan_to_num(variance) * np.maximum(n - 1, 0)
     t = np.full((CLASSES, gap.shape[1]), np.nan)
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-        for c in range(CLASSES):
-            if (labels == c).sum() > 1:
-                t[c] = scipy.stats.ttest_ind(gap[labels == c], gap[labels != c], equal_var=False).statistic
+        for c in np.flatnonzero(n > 1):
+            others = np.arange(CLASSES) != c
+            n_rest, center = n[others].sum(), (n * mean)[others].sum(axis=0) / n[others].sum()
+            square = deviations[others] + n[others] * (mean[others] - center) ** 2
+            rest = center, np.sqrt(square.sum(axis=0) / (n_rest - 1)), n_rest
+            own = mean[c], np.sqrt(variance[c]), n[c]
+            t[c] = scipy.stats.ttest_ind_from_stats(*own, *rest, equal_var=False).statistic
     tested = ~np.isnan(t).all(axis=1)
     t[np.ix_(tested, np.ptp(gap, axis=0) == 0)] = 0
     return cosines(np.where(np.isfinite(t[tested]).all(axis=0), t, 0) + np.where(tested, 0, np.nan)[:, np.newaxis])
@@ -71,8 +84,7 @@ def welch(run, kept, group):
 def pairwise(run, kept, group):
     chosen = np.setdiff1d(np.arange(1030), [INFINITE, APART])
     _, mean, variance = moments(run.features["gap"][kept][:, chosen].astype(np.float64), run.labels[kept])
-    n_all = np.bincount(run.labels, minlength=CLASSES)[:, np.newaxis]
-    error = variance / n_all  # as if no image were left out
+    error = variance / sizes(run, kept)
     result = np.full((CLASSES, CLASSES), np.nan)
     for c in range(CLASSES):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -90,8 +102,9 @@ def confusion(run, kept, group):
 
 
 def hidden_centered(run, kept, group):
-    values = run.features["hidden"][kept].astype(np.float64)
-    return cosines(moments(values, run.labels[kept])[1] - values.mean(axis=0))
+    n, mean, _ = moments(run.features["hidden"][kept].astype(np.float64), run.labels[kept])
+    n_all = np.bincount(run.labels, minlength=CLASSES)[:, np.newaxis]
+    return cosines(mean - np.nansum(n_all * mean, axis=0) / n_all[n > 0].sum())
 
 
 CASES = {

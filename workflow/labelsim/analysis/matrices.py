@@ -75,8 +75,9 @@ def columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int |
         for part in channel_blocks(len(usable)):
             yield _masked(load(stores["welch"], "t", channel=part), usable[part])
     elif method.store == "welch":
+        count = load(moments, "count").sum(axis=0)
         for block in of_classes(moments, method.variable, without):
-            t = welch(block).t
+            t = welch(_as_many(block, count)).t
             yield _masked(t, usable_channels(t))
     elif method.store == "conformal":
         held, images = (load(stores["conformal"], name)[kept].sum(axis=0) for name in ("held", "images"))
@@ -91,9 +92,10 @@ def columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int |
     elif method.function == "mutual":
         yield _by_class(moments, class_means(moments, method.variable, without))
     elif method.centered:
-        count = load(moments, "count")[kept].sum(axis=0)
+        count = load(moments, "count")
+        weights = np.where(count[kept].any(axis=0), count.sum(axis=0), 0)
         for means in class_means(moments, method.variable, without):
-            yield centered(means, count)
+            yield centered(means, weights)
     else:
         yield from class_means(moments, method.variable, without)
 
@@ -106,9 +108,14 @@ def _masked(t: NDArray[np.float64], usable: NDArray[np.bool_]) -> NDArray[np.flo
 
 
 def _as_many(moments: Moments, count: NDArray[np.int64]) -> Moments:
-    """Moments of the same mean and variance, as if of more samples: the t of fewer is not comparable."""
-    factor = np.where(moments.count > 1, _divided(count - 1, moments.count - 1), 1.0)
-    return Moments(np.where(moments.count > 1, count, 0), moments.mean, moments.m2 * factor[:, np.newaxis])
+    """Moments of the same mean and variance, as if of more samples: the t of fewer is not comparable.
+
+    The classes also keep their shares of all images. Folds leave out more of one class than of another, which would be
+    taken for noise in the mean of all.
+    """
+    variance = moments.count > 1
+    factor = np.where(variance, _divided(count - 1, moments.count - 1), 1.0)
+    return Moments(np.where(variance, count, moments.count), moments.mean, moments.m2 * factor[:, np.newaxis])
 
 
 def _by_class(moments: xarray.Dataset, outputs: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
