@@ -110,12 +110,12 @@ def hidden_centered(run, kept, group):
 CASES = {
     ("welch", "late"): (welch, "atanh"),
     ("welch", "all"): (welch, "atanh"),
-    ("pairwise", "all"): (pairwise, "log"),
+    ("pairwise", "all"): (pairwise, "linear"),
     ("hidden_centered", "all"): (hidden_centered, "atanh"),
     ("confusion", "all"): (confusion, "arcsin"),
 }
-FORWARD = {"atanh": np.arctanh, "log": lambda x: -np.log(-x), "arcsin": lambda x: np.arcsin(np.sqrt(x))}
-BACK = {"atanh": np.tanh, "log": lambda z: -np.exp(-z), "arcsin": lambda z: np.sin(z) ** 2}
+FORWARD = {"atanh": np.arctanh, "linear": lambda x: x, "arcsin": lambda x: np.arcsin(np.sqrt(x))}
+BACK = {"atanh": np.tanh, "linear": lambda z: np.minimum(z, 0), "arcsin": lambda z: np.sin(z) ** 2}
 
 
 @pytest.mark.parametrize(("method", "group"), CASES)
@@ -149,10 +149,11 @@ def test_every_number_is_that_of_the_images_themselves(run, table, method, group
         reach = scipy.stats.t.ppf(0.975, g - 1) * error
         # Differences of nearly equal float64 numbers, eightfold.
         assert row.corrected == pytest.approx(BACK[scale](center), rel=1e-6, abs=1e-9)
+        # The ends of a share's and of a distance's interval are at 0 at the furthest.
         assert FORWARD[scale](row.low) == pytest.approx(center - reach, rel=1e-5, abs=1e-7) or row.low == 0
-        assert FORWARD[scale](row.high) == pytest.approx(center + reach, rel=1e-5, abs=1e-7)
+        assert FORWARD[scale](row.high) == pytest.approx(center + reach, rel=1e-5, abs=1e-7) or row.high == 0
         step = 1e-5
-        slope = (BACK[scale](center + step) - BACK[scale](center - step)) / (2 * step)
+        slope = (BACK[scale](center + step) - BACK[scale](center - step)) / (2 * step) if scale != "linear" else 1
         assert row.stderr == pytest.approx(error * slope, rel=1e-4)
 
 
@@ -222,10 +223,19 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 @given(z=st.floats(0.05, 1.5))
 def test_scales_have_their_inverse_and_its_slope(scale, z):
     forward, back, slope = SCALES[scale]
-    z = np.array([z])
+    z = np.array([-z if scale == "linear" else z])
     np.testing.assert_allclose(forward(back(z)), z, rtol=1e-9)
     numerical = (back(z + 1e-6) - back(z - 1e-6)) / 2e-6
     np.testing.assert_allclose(slope(back(z)), numerical, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "least", "most"), [("atanh", -1, 1), ("arcsin", 0, 1), ("linear", -np.inf, 0)])
+def test_estimates_stay_within_the_bounds_of_the_similarity(scale, least, most):
+    spread = np.random.default_rng(0).uniform(0, 1, (9, 1000)) * (-1 if scale == "linear" else 1)
+    found = jackknife(spread[0], spread[1:], np.ones((8, 1000), dtype=bool), scale)
+    for values in (found.corrected, found.low, found.high):
+        assert np.all((values >= least) & (values <= most))
+    assert np.all((found.low <= found.corrected) & (found.corrected <= found.high))
 
 
 def test_ranks_of_ties_go_by_index(monkeypatch):

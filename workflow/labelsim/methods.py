@@ -63,7 +63,7 @@ METHODS = {
     "welch": Method("S · Welch statistic", "welch", "gap", by_layer=True),
     "hidden": Method("H · hidden state", "moments", "hidden"),
     "gap": Method("P · pure GAP", "moments", "gap", by_layer=True),
-    "pairwise": Method("pairwise Welch statistic", "moments", "gap", "pairwise", by_layer=True, scale="log"),
+    "pairwise": Method("pairwise Welch statistic", "moments", "gap", "pairwise", by_layer=True, scale="linear"),
     "hidden_centered": Method("centered hidden state", "moments", "hidden", centered=True),
     "gap_centered": Method("centered GAP", "moments", "gap", centered=True),
     "output": Method("mean output", "moments", "probability"),

@@ -25,7 +25,7 @@ class Scale(NamedTuple):
 
 SCALES = {
     "atanh": Scale(np.arctanh, np.tanh, lambda x: 1 - x**2),  # Fisher's transformation, for cosines
-    "log": Scale(lambda x: -np.log(-x), lambda z: -np.exp(-z), lambda x: -x),  # for negative distances
+    "linear": Scale(lambda x: x, lambda z: np.minimum(z, 0), np.ones_like),  # for negative distances
     "arcsin": Scale(  # for shares
         lambda x: np.arcsin(np.sqrt(x)),
         lambda z: np.sin(np.clip(z, 0, np.pi / 2)) ** 2,
