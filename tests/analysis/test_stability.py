@@ -238,11 +238,12 @@ def test_estimates_stay_within_the_bounds_of_the_similarity(scale, least, most):
     assert np.all((found.low <= found.corrected) & (found.corrected <= found.high))
 
 
-def test_ranks_of_ties_go_by_index(monkeypatch):
-    monkeypatch.setattr("labelsim.statistics.stability._VALUES", 8)  # two pairs at a time
+def test_ranks_of_ties_go_by_index():
     matrix = np.array([[9, 0.5, 0.7, 0.5], [0.5, 9, np.nan, 0.5]], dtype=np.float32)
     own, other = np.array([4, 4, 4, 5, 5, 5]) - 4, np.array([1, 2, 3, 0, 2, 3])
     assert ranks(matrix, 0, own, other).tolist() == [2, 1, 3, 1, 0, 2]
+    # A class of which no other comes first, at an index before and after its own.
+    assert ranks(matrix[:, [1, 2, 0, 3]][:1], 2, np.array([2, 2, 2]), np.array([0, 1, 3])).tolist() == [2, 1, 3]
 
 
 def test_some_rows_at_a_time(run, monkeypatch):

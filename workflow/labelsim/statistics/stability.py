@@ -12,7 +12,6 @@ from scipy.special import stdtrit
 __all__ = ["SCALES", "Scale", "Stability", "jackknife", "ranks"]
 
 _LEVEL = 0.95
-_VALUES = 2**24  # comparisons at a time
 
 
 class Scale(NamedTuple):
@@ -125,14 +124,12 @@ def ranks(
         first, as in `labelsim.statistics.neighbors.top_k`.
     """
     result = np.zeros(len(classes), dtype=np.int64)
-    order = np.arange(similarity.shape[1])
-    size = max(1, _VALUES // max(1, similarity.shape[1]))
-    for start in range(0, len(classes), size):
-        pairs = slice(start, start + size)
-        own, other = classes[pairs], neighbors[pairs]
-        rows = similarity[own - first]
-        value = np.take_along_axis(rows, other[:, np.newaxis].astype(np.int64), axis=1)
-        ahead = (rows > value) | ((rows == value) & (order < other[:, np.newaxis]))
-        ahead[np.arange(len(own)), own] = False
-        result[pairs] = np.where(np.isnan(value[:, 0]), 0, ahead.sum(axis=1) + 1)
+    for i, (own, other) in enumerate(zip(classes.tolist(), neighbors.tolist(), strict=True)):
+        row = similarity[own - first]
+        value = row[other]
+        if np.isnan(value):
+            continue
+        ahead = np.count_nonzero(row[:other] >= value) + np.count_nonzero(row[other + 1 :] > value)
+        itself = row[own] >= value if own < other else row[own] > value
+        result[i] = 1 + ahead - itself
     return result
