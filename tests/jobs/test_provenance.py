@@ -12,6 +12,7 @@ import pytest
 
 import labelsim
 from labelsim.config import load
+from labelsim.jobs import provenance
 from labelsim.jobs.provenance import code, identity, version
 
 PACKAGE = Path(labelsim.__file__).parent
@@ -277,6 +278,14 @@ def test_the_reference_of_an_analysis_is_part_of_its_identity(config, stage):
     assert len({default, empty, identity(stage, config)}) == 3
     reading = [name for name in STAGES if "human.csv" in identity(name, config)]
     assert set(reading) == {"judgement", "agreement"}
+
+
+def test_the_table_of_wordnet_is_part_of_the_identity(config, tmp_path, monkeypatch):
+    before = identity("judgement", config)
+    other = tmp_path / "nouns.parquet"
+    other.write_bytes(provenance.NOUNS.read_bytes() + b"more")
+    monkeypatch.setattr(provenance, "NOUNS", other)
+    assert identity("judgement", config) != before
 
 
 def test_the_code_of_a_callable_changes_the_identity_and_its_comments_do_not(config):

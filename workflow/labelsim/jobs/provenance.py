@@ -12,6 +12,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from labelsim.analysis.wordnet import NOUNS
 from labelsim.config import labels_file
 from labelsim.errors import LabelsimError
 from labelsim.network.specs import is_callable_spec, spec_file, timm_folder, weights_file
@@ -125,7 +126,7 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
     if key in ("dataset.class_names", "model.classes"):
         return None if value in ("auto", "dataset") else file_digest(Path(value))
     if key == "analysis.reference.file":
-        return None if value is None else file_digest(Path(value))
+        return file_digest(NOUNS if value is None else Path(value))
     if key == "model.weights":
         file = weights_file(value)
         return file_digest(file) if file else None
