@@ -17,6 +17,7 @@ from labelsim.analysis import stability as analysis
 from labelsim.dataset.sampling import folds
 from labelsim.stages.stability import stability
 from labelsim.statistics.stability import SCALES, jackknife, ranks
+from labelsim.storage.parquet import read_table
 from labelsim.storage.zarr_store import open_store
 
 FOLDS = 8
@@ -236,6 +237,14 @@ def test_estimates_stay_within_the_bounds_of_the_similarity(scale, least, most):
     for values in (found.corrected, found.low, found.high):
         assert np.all((values >= least) & (values <= most))
     assert np.all((found.low <= found.corrected) & (found.corrected <= found.high))
+
+
+def test_a_run_without_usable_images_has_no_rows(run):
+    stores = {name: open_store(run.path(name)) for name in ("moments", "conformal")}
+    count = stores["moments"]["count"]
+    stores["moments"]["count"] = count.copy(data=np.zeros_like(count.values))
+    found = analysis.stability(read_table(run.path("neighbors")).slice(0, 0), stores)
+    assert len(found) == len(analysis.class_stability(found)) == 0
 
 
 def test_ranks_of_ties_go_by_index():

@@ -11,7 +11,9 @@ from planted import ALONE, APART, CLASSES, DEAD, EMPTY, INFINITE, PAIR
 from pyarrow import parquet
 from scipy.special import softmax
 
+from labelsim.analysis.matrices import columns
 from labelsim.dataset.sampling import folds
+from labelsim.methods import METHODS
 from labelsim.storage.zarr_store import open_store
 
 # Matrices are stored in float32, and so is what they are computed from.
@@ -133,6 +135,14 @@ def test_weights_are_the_rows_of_the_head(run, similarity):
     rows[run.outputs < 0] = np.nan
     rows[EMPTY] = np.nan  # a class without images is in no matrix
     np.testing.assert_allclose(similarity["weights"].values, cosines(rows), **CLOSE)
+
+
+def test_a_class_whose_images_are_all_rejected_is_in_no_matrix(run):
+    stores = {"head": open_store(run.path("head")), "moments": open_store(run.path("moments"))}
+    count = stores["moments"]["count"]
+    stores["moments"]["count"] = count.copy(data=np.where(np.arange(CLASSES) == PAIR, 0, count.values))
+    (vectors,) = columns(stores, METHODS["weights"])
+    assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [EMPTY, 50, PAIR]
 
 
 def test_notes_say_why_a_class_is_missing(run):

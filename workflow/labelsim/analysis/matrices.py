@@ -84,7 +84,8 @@ def columns(stores: Mapping[str, xarray.Dataset], method: Method, without: int |
         yield _by_class(moments, [_divided(held, images[:, np.newaxis])])
     elif method.store == "head":
         output = load(moments, "output_index")
-        yield np.where(output[:, np.newaxis] >= 0, load(stores["head"], "weight")[output], np.nan)
+        present = (output >= 0) & load(moments, "count").any(axis=0)  # a class without images is in no matrix
+        yield np.where(present[:, np.newaxis], load(stores["head"], "weight")[output], np.nan)
     elif method.function == "pairwise":
         count = load(moments, "count").sum(axis=0)
         for block in of_classes(moments, method.variable, without):

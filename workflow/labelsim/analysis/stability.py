@@ -65,8 +65,9 @@ def stability(neighbors: pa.Table, stores: Mapping[str, xarray.Dataset]) -> pa.T
             continue  # no image has a part in it
         rows, group, own, other = _pairs(neighbors, method, list(members))
         whole, _ = _replicate(stores, method, channels, None, group, own, other)
-        found = [_replicate(stores, method, channels, int(fold), group, own, other) for fold in folds]
-        values, positions = (np.array(parts).reshape(len(folds), len(rows)) for parts in zip(*found, strict=True))
+        values, positions = np.empty((len(folds), len(rows))), np.empty((len(folds), len(rows)), np.int64)
+        for i, fold in enumerate(folds.tolist()):
+            values[i], positions[i] = _replicate(stores, method, channels, fold, group, own, other)
         left_out = count[folds][:, own] + count[folds][:, other] > 0
         used = left_out & np.isfinite(values)
         estimate = jackknife(whole, values, used, METHODS[method].scale)._asdict()
