@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from labelsim.statistics.group_moments import of_groups
-from labelsim.statistics.moments import Moments, empty, merge, rest, total
+from labelsim.statistics.moments import Moments, empty, merge, rest, total, total_mean
 
 # Sums of a few hundred float64 in another order differ by some 1e-14 of the largest term; squares by as much.
 RTOL = 1e-10
@@ -101,6 +101,18 @@ def test_total_over_folds():
     by_fold = of_groups(samples, folds * 3 + classes, 12)
     by_fold = Moments(*(values.reshape(4, 3, *values.shape[1:]) for values in by_fold))
     assert_close(total(by_fold), plain(samples, classes, 3))
+
+
+def test_mean_over_folds():
+    random = np.random.default_rng(2)
+    count = np.array([[2, 0, 1], [3, 0, 0]])
+    samples = random.normal(0, 1, (6, 4))
+    mean = np.full((2, 3, 4), np.nan)  # as the store has it without samples
+    mean[0, 0], mean[1, 0], mean[0, 2] = samples[:2].mean(axis=0), samples[2:5].mean(axis=0), samples[5]
+    # Sums of a few numbers of about 1 in another order.
+    np.testing.assert_allclose(
+        total_mean(count, mean), [samples[:5].mean(axis=0), np.full(4, np.nan), samples[5]], rtol=0, atol=1e-14
+    )
 
 
 def test_rest_of_each_class():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Moments", "empty", "merge", "rest", "total"]
+__all__ = ["Moments", "empty", "merge", "rest", "total", "total_mean"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,27 @@ def total(moments: Moments) -> Moments:
     for index in range(1, len(moments.count)):
         result = merge(result, moments.at(index))
     return result
+
+
+def total_mean(count: NDArray[np.int64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of all groups along the first axis together.
+
+    Parameters
+    ----------
+    count : (F, G) int64
+        Number of samples.
+    mean : (F, G, D) float64
+        Means; not used where `count` is 0.
+
+    Returns
+    -------
+    (G, D) float64
+        NaN without samples.
+    """
+    n = count[..., np.newaxis]
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = (n * np.where(n > 0, mean, 0.0)).sum(axis=0) / n.sum(axis=0)
+    return found
 
 
 def rest(moments: Moments) -> Moments:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelsim.methods import MOMENTS
-from labelsim.statistics.moments import Moments, empty, total
+from labelsim.statistics.moments import Moments, empty, total, total_mean
 from labelsim.storage.digests import canonical, digest
 from labelsim.storage.zarr_store import Array, Writer, blocks, load
 
@@ -155,16 +155,13 @@ def class_means(dataset: xarray.Dataset, name: str, without: int | None = None) 
         The folds' means, weighted by their counts; NaN for a class without images.
     """
     dimension, classes = MOMENTS[name], dataset.sizes["class"]
-    count = load(dataset, "count")[..., np.newaxis]
+    count = load(dataset, "count")
     if without is not None:
         count[without] = 0
     for part in channel_blocks(dataset.sizes[dimension]):
         result = np.empty((classes, part.stop - part.start))
         for rows in blocks(classes, _CLASSES):
-            n = count[:, rows]
-            means = np.where(n > 0, load(dataset, f"{name}_mean", **{"class": rows, dimension: part}), 0.0)
-            with np.errstate(invalid="ignore"):
-                result[rows] = (n * means).sum(axis=0) / n.sum(axis=0)
+            result[rows] = total_mean(count[:, rows], load(dataset, f"{name}_mean", **{"class": rows, dimension: part}))
         yield result
 
 
