@@ -26,6 +26,7 @@ from labelsim.jobs.progress import read_progress
 from labelsim.methods import METHODS
 from labelsim.network.layer_groups import layer_groups
 from labelsim.report.channels import draw_evidence, draw_images, draw_layers, draw_significance
+from labelsim.report.stability import STABILITY, similarity_text
 from labelsim.report.status import draw
 from labelsim.run import open_run
 
@@ -114,10 +115,7 @@ def top(
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
     if "stderr" in table.column_names:
-        _console().print(
-            "± standard error; 7/8: among the most similar in 7 of 8 replicates, each without some of the images",
-            markup=False,
-        )
+        _console().print(STABILITY, markup=False)
     if others := [name for name in present if name not in methods and not method]:
         _console().print(f"other methods (--method): {', '.join(others)}", markup=False)
 
@@ -328,10 +326,7 @@ def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str
 
 
 def _cell(row: dict[str, Any]) -> str:
-    stability = ""
-    if row.get("stderr") is not None:
-        stability = f" ± {row['stderr']:.3f}  {row['folds_in_top_k']}/{row['folds']}"
-    return f"{row['similarity']:+.3f}{stability}  {escape(row['neighbor_name'])}"
+    return f"{similarity_text(row)}  {escape(row['neighbor_name'])}"
 
 
 def _label(known: dict[str, list[Any]], index: int) -> str:

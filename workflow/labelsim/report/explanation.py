@@ -21,13 +21,13 @@ from labelsim.images.decode import decode
 from labelsim.images.examples import example_images
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save_stacked
+from labelsim.report.stability import STABILITY, similarity_text
 from labelsim.run import Run
 from labelsim.storage.parquet import read_metadata
 
 __all__ = ["draw_explanation", "save_figure"]
 
 _NEAREST = {"hidden": "nearest by h(X)", "welch": "nearest by A(X)"}
-_STABILITY = "± standard error; 7/8: also among the most similar if a fold of the images is left out, for 7 of 8 folds"
 _VALUES = "image: standard deviations from the mean of the run's images; class: Welch's t"
 _LISTED = 10  # labels of a prediction set
 
@@ -48,7 +48,7 @@ def draw_explanation(explanation: Explanation) -> RenderableType:
     parts.append(_labels(explanation))
     if explanation.similar:
         parts += [f"Labels similar to {escape(first.class_name)}", _similar(explanation)]
-        parts += [_STABILITY] if "stderr" in explanation.similar[0] else []
+        parts += [STABILITY] if "stderr" in explanation.similar[0] else []
     if explanation.channels:
         (near,) = [row for row in explanation.nearest if row.by == "welch" and row.rank == 1]
         title = f"Channels that make the image similar to {escape(near.class_name)} ({near.similarity:+.3f})"
@@ -141,7 +141,7 @@ def _similar(explanation: Explanation) -> Table:
     table.show_lines = True
     table.columns[0].no_wrap = True
     for method, similar in rows.items():
-        table.add_row(method, *(f"{escape(row['neighbor_name'])}\n{_similarity(row)}" for row in similar))
+        table.add_row(method, *(f"{escape(row['neighbor_name'])}\n{similarity_text(row)}" for row in similar))
     return table
 
 
@@ -168,15 +168,6 @@ def _by_method(explanation: Explanation) -> dict[str, list[dict[str, Any]]]:
     for row in explanation.similar:
         rows.setdefault(row["method"], []).append(row)
     return rows
-
-
-def _similarity(row: Mapping[str, Any]) -> str:
-    text = f"{row['similarity']:+.3f}"
-    if row.get("stderr") is not None:
-        text += f" ± {row['stderr']:.3f}"
-    if row.get("folds"):
-        text += f"  {row['folds_in_top_k']}/{row['folds']}"
-    return text
 
 
 def _percent(label: Label) -> str:
