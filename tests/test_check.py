@@ -20,6 +20,7 @@ from labelsim.run import Paths, committed, open_run
 from labelsim.stages.heatmap import heatmap
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
+from labelsim.stages.stability import stability
 from labelsim.storage.json_files import write_document
 from labelsim.storage.parquet import read_table, write_table
 
@@ -153,15 +154,30 @@ def test_damage_anywhere_is_named(copy, seed):
     assert named(check(RUN)) == {path}
 
 
+def test_analyses_of_other_neighbors_are_out_of_date_and_half_of_one_is_missing(copy):
+    both = [Path(PATHS.analysis(name)) for name in ("stability", "class_stability")]
+    stability(Path(PATHS.neighbors), {"moments": Path(PATHS.moments)}, *both)
+    assert check(RUN).ok
+    both[1].unlink()
+    assert check(RUN).missing == [both[1]]
+    both[0].rename(both[1])
+    assert check(RUN).missing == [both[0]]
+    both[1].rename(both[0])
+    shutil.copy(both[0], both[1])
+    table = read_table(Path(PATHS.neighbors))
+    write_table(table.slice(0, len(table) - 1), Path(PATHS.neighbors))
+    assert sorted(path for path, _ in check(RUN).outdated) == sorted(both)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_outputs_that_no_stage_of_today_writes_are_verified(copy, damage):
     # As a stage that is added later would write them: nothing tells the check of it.
     (folder := RUN / "analysis").mkdir()
-    shutil.copy(PATHS.neighbors, folder / "evidence.parquet")
-    shutil.copy(PATHS.summary, folder / "evidence.json")
+    shutil.copy(PATHS.neighbors, folder / "later.parquet")
+    shutil.copy(PATHS.summary, folder / "later.json")
     shutil.copytree(PATHS.welch, folder / "stability.zarr")
     assert check(RUN).ok
-    files = [folder / name for name in ("evidence.parquet", "evidence.json", "stability.zarr/t/c/0/0")]
+    files = [folder / name for name in ("later.parquet", "later.json", "stability.zarr/t/c/0/0")]
     for path in files if damage is not delete else files[2:]:
         intact = path.read_bytes()
         damage(path, Random(damage.__name__))

@@ -20,6 +20,7 @@ from labelsim.errors import LabelsimError
 from labelsim.network.outputs import identifying
 from labelsim.run import Paths, committed
 from labelsim.storage.damage import command, unreadable
+from labelsim.storage.digests import file_digest
 from labelsim.storage.json_files import read_document
 from labelsim.storage.moment_store import merged_identity
 from labelsim.storage.parquet import read_metadata, read_table
@@ -27,6 +28,14 @@ from labelsim.storage.zarr_store import attributes, digests, verify
 
 __all__ = ["Findings", "check"]
 
+_OTHER = {
+    "dataset_digest": "another dataset",
+    "weights_digest": "other weights",
+    "network": "another network",
+    "neighbors_digest": "other neighbors",
+}
+# Tables of an analysis that are made together: where one of them is there, the other is missing.
+_TOGETHER = (("stability", "class_stability"), ("evidence", "evidence_layers"), ("channels", "class_significance"))
 _SHARD = re.compile(r"\.?([0-9a-f]{16})(?=\.)")  # at the start of a file name
 
 
@@ -184,6 +193,7 @@ class _Check:
         paths, shards = self._paths, self._shards
         of_shards = (paths.features, paths.rejects, paths.stats, paths.shard_moments)
         tables = [paths.neighbors, paths.classes, paths.summary]
+        together = [[paths.analysis(name) for name in names] for names in _TOGETHER]
         # Outputs with the digest of this dataset were made from all shards.
         merged = any(record.get("dataset_digest", "") == self._index["digest"] for record in self._records.values())
         unmade: Counter[str] = Counter()
@@ -193,6 +203,7 @@ class _Check:
             ([find(shard) for find in of_shards for shard in shards], merged),
             ([paths.moments, paths.similarity], any(map(_exists, tables))),
             (tables, False),
+            *((made, True) for made in together if any(map(_exists, made))),
         ):
             absent = [Path(path) for path in group if not _exists(path)]
             if needed:
@@ -206,12 +217,14 @@ class _Check:
         now = {"dataset_digest": self._index["digest"]}
         if (network := self._records.get(Path(self._paths.network))) is not None:
             now |= {"weights_digest": network["weights_digest"], "network": identifying(network)}
+        if Path(self._paths.neighbors) in self._records:
+            now["neighbors_digest"] = file_digest(Path(self._paths.neighbors))
         stores = {path: record for path, record in self._records.items() if path.suffix == ".zarr"}
         parts = [stores.get(Path(self._paths.shard_moments(shard)), {}).get("digest", "") for shard in self._shards]
         sources = {record["digest"] for record in stores.values()} | {merged_identity(self._index["digest"], parts)}
         known = not self.findings.damaged + self.findings.missing  # whether the digests of all stores are known
         for path, record in self._records.items():
-            made_from = {key: record.get(key) for key in ("dataset_digest", "weights_digest")}
+            made_from = {key: record.get(key) for key in ("dataset_digest", "weights_digest", "neighbors_digest")}
             identity = record.get("identity", "")
             if identity.startswith("{"):  # of features, which are not made from a store
                 made_from |= json.loads(identity)
@@ -219,7 +232,7 @@ class _Check:
                 self._outdated(path, "was made from a store that has changed")
             for key, value in now.items():
                 if value is not None and made_from.get(key) not in (None, value):
-                    self._outdated(path, f"was made from another {key.partition('_')[0]}")
+                    self._outdated(path, f"was made from {_OTHER[key]}")
             if made_from.get("shard", path.stem) != path.stem:
                 self.findings.damaged.append((path, f"{path} belongs to shard {made_from['shard']}"))
 

@@ -198,7 +198,7 @@ def channels(
     (found,) = counts.to_pylist()
     console.print(
         f"q < {THRESHOLD} in {found['up'] + found['down']:,} of {found['channels']:,} channels: "
-        f"above the others in {found['up']:,}, below in {found['down']:,}",
+        f"its mean is higher in {found['up']:,}, lower in {found['down']:,}",
         markup=False,
     )
     if len(table) < min(k, found["channels"]):

@@ -99,7 +99,7 @@ def class_stability(stability: pa.Table) -> pa.Table:
     pyarrow.Table
         One row a (method, group, class): `neighbors`, their number; `stable`, the share of them that is among the k
         most similar in every replicate (null without replicates); `reordered`, whether their order by `corrected`
-        differs from their order by `similarity`.
+        differs from their order by `similarity` (null where that is not known).
     """
     always = compute.equal(stability["folds_in_top_k"], stability["folds"])
     always = compute.if_else(compute.greater(stability["folds"], 0), always, None)
@@ -108,7 +108,7 @@ def class_stability(stability: pa.Table) -> pa.Table:
     above = np.zeros(len(corrected), dtype=bool)
     above[1:] = (corrected[1:] > corrected[:-1]) & (stability["rank"].to_numpy()[1:] > 1)
     table = stability.select(_CLASS).append_column("always", always.cast(pa.float64()))
-    table = table.append_column("above", pa.array(above))
+    table = table.append_column("above", pa.array(above, mask=np.isnan(corrected)))
     found = table.group_by(_CLASS, use_threads=False).aggregate(
         [([], "count_all"), ("always", "mean"), ("above", "any")]
     )

@@ -82,7 +82,7 @@ def draw_significance(channels: pa.Table, reference: str) -> Table:
     """
     rows = channels.to_pylist()
     title = f"Channels in which {escape(rows[0]['class_name'])} differs most from {escape(reference)}"
-    table = _table(title, "layer", "channel", "t", "log10 q", "effect size", "mean", "mean of the others")
+    table = _table(title, "layer", "channel", "t", "log10 q", "effect size", "mean", f"mean of {escape(reference)}")
     for row in rows:
         values = (f"{row[name]:.3g}" for name in ("mean", "mean_rest"))
         numbers = f"{row['t']:+.1f}", f"{row['log10_q']:.1f}", f"{row['effect_size']:+.2f}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labelsim.analysis import evidence as analysis
-from labelsim.storage.parquet import read_table, write_table
+from labelsim.storage.parquet import derived_metadata, read_table, write_table
 from labelsim.storage.zarr_store import open_store
 
 __all__ = ["evidence"]
@@ -31,6 +31,6 @@ def evidence(neighbors: Path, stores: Mapping[str, Path], channels: int, output:
     """
     datasets = {name: open_store(path) for name, path in stores.items()}
     table, layers = analysis.evidence(read_table(neighbors), datasets, channels)
-    write_table(table, output, arrow_types=False)
-    write_table(layers, by_layer, arrow_types=False)
+    for found, path in ((table, output), (layers, by_layer)):
+        write_table(found, path, derived_metadata(neighbors), arrow_types=False)
     logger.info("%s contributions of channels, %s of layers", f"{len(table):,}", f"{len(layers):,}")

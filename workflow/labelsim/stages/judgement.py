@@ -10,7 +10,7 @@ from pyarrow import compute
 
 from labelsim.analysis import judgement as analysis
 from labelsim.analysis.reference import reference
-from labelsim.storage.parquet import read_metadata, read_table, write_table
+from labelsim.storage.parquet import derived_metadata, read_table, write_table
 from labelsim.storage.zarr_store import load, open_store
 
 __all__ = ["judgement"]
@@ -33,7 +33,7 @@ def judgement(similarity: Path, neighbors: Path, file: str | None, output: Path)
     nearest, matrices = read_table(neighbors), open_store(similarity)
     measures = reference(load(matrices, "class_id").tolist(), None if file is None else Path(file))
     table = analysis.judgement(matrices, measures, compute.max(nearest["rank"]).as_py() or 1)
-    write_table(table, output, {**read_metadata(nearest), "reference": file or "WordNet 3.0"})
+    write_table(table, output, {**derived_metadata(neighbors), "reference": file or "WordNet 3.0"})
     _tell(table, file)
 
 

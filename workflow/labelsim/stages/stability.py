@@ -9,7 +9,7 @@ from pathlib import Path
 from pyarrow import compute
 
 from labelsim.analysis import stability as analysis
-from labelsim.storage.parquet import read_table, write_table
+from labelsim.storage.parquet import derived_metadata, read_table, write_table
 from labelsim.storage.zarr_store import open_store
 
 __all__ = ["stability"]
@@ -31,7 +31,7 @@ def stability(neighbors: Path, stores: Mapping[str, Path], output: Path, by_clas
     """
     table = analysis.stability(read_table(neighbors), {name: open_store(path) for name, path in stores.items()})
     classes = analysis.class_stability(table)
-    write_table(table, output)
-    write_table(classes, by_class)
+    for found, path in ((table, output), (classes, by_class)):
+        write_table(found, path, derived_metadata(neighbors))
     if (share := compute.mean(classes["stable"]).as_py()) is not None:
         logger.info("%.0f %% of the neighbors stay neighbors whichever fold of the images is left out", 100 * share)

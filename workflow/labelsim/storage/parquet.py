@@ -17,8 +17,9 @@ from pyarrow import compute, parquet
 
 from labelsim.storage.atomic import write_whole
 from labelsim.storage.damage import WRONG_CHECKSUM, damaged, read_bytes
+from labelsim.storage.digests import file_digest
 
-__all__ = ["read_metadata", "read_table", "table_metadata", "write_table"]
+__all__ = ["derived_metadata", "read_metadata", "read_table", "table_metadata", "write_table"]
 
 _KEY = b"labelsim"
 _SIZE = 16  # bytes of the digest
@@ -115,6 +116,11 @@ def table_metadata(
         "dataset_digest": moments["dataset_digest"],
         "computed_by": moments["computed_by"],
     }
+
+
+def derived_metadata(neighbors: Path) -> dict[str, Any]:
+    """Metadata of a table that is made from a table of neighbors: its own, and its digest."""
+    return {**read_metadata(read_table(neighbors)), "neighbors_digest": file_digest(neighbors)}
 
 
 def _footer(data: bytes) -> int:
