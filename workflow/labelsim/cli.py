@@ -175,7 +175,8 @@ def channels(
 ) -> None:
     """Show the channels in which the images of a class differ most from all others, or from those of another class.
 
-    Sorted by |t|, which grows with the number of images; the effect size does not.
+    Sorted by |t|, which grows with the number of images; the effect size does not. Two classes are compared by a
+    two-sided test, whatever `analysis.significance.alternative` is.
     """
     from labelsim.analysis.significance import THRESHOLD, between  # imports xarray, which `top` does not need
 
