@@ -14,6 +14,7 @@ from labelsim.config import load
 from labelsim.run import open_run
 from labelsim.stages.agreement import agreement
 from labelsim.stages.judgement import judgement
+from labelsim.storage.digests import file_digest
 from labelsim.storage.parquet import read_metadata, read_table
 
 
@@ -30,7 +31,8 @@ def made(run, stage, file=None):
     output = Path(run.paths.analysis(stage.__name__))
     stage(Path(run.paths.similarity), Path(run.paths.neighbors), file, output)
     table = read_table(output)
-    assert read_metadata(table) == {**run.provenance(), "reference": file or "WordNet 3.0"}
+    made_from = {"reference": file or "WordNet 3.0", "neighbors_digest": file_digest(Path(run.paths.neighbors))}
+    assert read_metadata(table) == {**run.provenance(), **made_from}
     return table
 
 
