@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -191,16 +192,14 @@ def _significance(given: dict[str, Any], paths: Paths, shard: None, threads: int
     significance(*map(Path, inputs), given, "0", *map(Path, outputs))
 
 
-def _compared(name: str) -> Callable[..., None]:
-    def work(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
-        stage = getattr(import_module(f"labelsim.stages.{name}"), name)
-        classes = read_table(Path(paths.classes))["class_id"].to_pylist()
-        reference = Path(paths.root) / "reference.csv"
-        rows = [f"{a},{b},{1 / (j - i)}" for i, a in enumerate(classes) for j, b in enumerate(classes) if j > i]
-        reference.write_text("\n".join(["class_id,neighbor_id,similarity", *rows]) + "\n", encoding="utf-8")
-        stage(Path(paths.similarity), Path(paths.neighbors), str(reference), Path(paths.analysis(name)))
-
-    return work
+def _compared(name: str, given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    """Judgement or agreement, with a reference by which classes of close indices are similar."""
+    classes = read_table(Path(paths.classes))["class_id"].to_pylist()
+    reference = Path(paths.root) / "reference.csv"
+    rows = [f"{a},{b},{1 / (j - i)}" for i, a in enumerate(classes) for j, b in enumerate(classes) if j > i]
+    reference.write_text("\n".join(["class_id,neighbor_id,similarity", *rows]) + "\n", encoding="utf-8")
+    stage = getattr(import_module(f"labelsim.stages.{name}"), name)
+    stage(Path(paths.similarity), Path(paths.neighbors), str(reference), Path(paths.analysis(name)))
 
 
 WORK: dict[str, Callable[..., None]] = {
@@ -215,6 +214,6 @@ WORK: dict[str, Callable[..., None]] = {
     "stability": _stability,
     "evidence": _evidence,
     "significance": _significance,
-    "agreement": _compared("agreement"),
-    "judgement": _compared("judgement"),
+    "agreement": partial(_compared, "agreement"),
+    "judgement": partial(_compared, "judgement"),
 }
