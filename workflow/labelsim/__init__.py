@@ -1,4 +1,4 @@
-"""Finds, for every class of an image dataset, the classes that a network holds to be most alike."""
+"""Finds, for every class of an image dataset, the classes that a network treats as most similar."""
 
 from labelsim.errors import LabelsimError
 from labelsim.run import Run, open_run
