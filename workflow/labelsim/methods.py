@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "MOMENTS", "VARIABLES", "Method", "stores"]
+__all__ = ["METHODS", "MOMENTS", "SPREADS", "VARIABLES", "Method", "stores"]
 
 # Variables of the features, (sample, dimension), and the dimension of each.
 VARIABLES = {"gap": "channel", "hidden": "unit", "logits": "output"}
 # Variables of which moments by fold and class are kept; `probability` is the softmax of the logits.
 MOMENTS = {"gap": "channel", "hidden": "unit", "probability": "output"}
+# Those of which squared deviations are kept as well; for 21,841 outputs they would be as large as all other moments.
+SPREADS = ("gap", "hidden")
 
 
 @dataclass(frozen=True)

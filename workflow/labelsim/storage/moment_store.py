@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelsim.methods import MOMENTS
+from labelsim.methods import MOMENTS, SPREADS
 from labelsim.statistics.moments import Moments, empty, total, total_mean
 from labelsim.storage.digests import canonical, digest
 from labelsim.storage.zarr_store import Array, Writer, blocks, load
@@ -49,14 +49,14 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
     Returns
     -------
     dict of str to Array
-        `count`, the means and squared deviations, `top1` and `top5`, `output_index` (the output of each class, -1 if
+        `count`, the means and, of `SPREADS`, squared deviations, `top1` and `top5`, `output_index` (the output of each class, -1 if
         it is not known), and the coordinates of classes and channels.
     """
     found = {"count": Array(("fold", "class"), (folds, classes), "int64")}
     for name, dimension in MOMENTS.items():
         shape = (folds, classes, widths[name])
         chunks = (folds, min(classes, CLASSES_PER_CHUNK), min(widths[name], CHANNELS_PER_CHUNK))
-        for moment in ("mean", "m2"):
+        for moment in _kept(name):
             found[f"{name}_{moment}"] = Array(("fold", "class", dimension), shape, "float64", chunks)
     found |= {name: Array(("class",), (classes,), "int64") for name in (*TOP, "output_index")}
     return found | {
@@ -94,7 +94,7 @@ def put_moments(writer: Writer, name: str, first: int, moments: Moments) -> None
         count (fold, class), mean and m2 (fold, class, channel).
     """
     absent = (moments.count == 0)[..., np.newaxis]
-    for moment in ("mean", "m2"):
+    for moment in _kept(name):
         values = getattr(moments, moment)
         for i, classes in enumerate(blocks(values.shape[1], CLASSES_PER_CHUNK)):
             for j, channels in enumerate(blocks(values.shape[2], CHANNELS_PER_CHUNK)):
@@ -118,13 +118,13 @@ def load_moments(dataset: xarray.Dataset, name: str, **where: slice) -> Moments:
     Returns
     -------
     Moments
-        count (fold, class), mean and m2 (fold, class, channel).
+        count (fold, class), mean and m2 (fold, class, channel); m2 is NaN if it is not kept.
     """
     count_where = {dim: part for dim, part in where.items() if dim == "class"}
     count = load(dataset, "count", **count_where)
     present = (count > 0)[..., np.newaxis]
-    mean, m2 = (np.where(present, load(dataset, f"{name}_{moment}", **where), 0.0) for moment in ("mean", "m2"))
-    return Moments(count, mean, m2)
+    found = [np.where(present, load(dataset, f"{name}_{moment}", **where), 0.0) for moment in _kept(name)]
+    return Moments(count, found[0], found[1] if name in SPREADS else np.full_like(found[0], np.nan))
 
 
 def of_classes(dataset: xarray.Dataset, name: str, without: int | None = None) -> Iterator[Moments]:
@@ -163,6 +163,10 @@ def class_means(dataset: xarray.Dataset, name: str, without: int | None = None) 
         for rows in blocks(classes, _CLASSES):
             result[rows] = total_mean(count[:, rows], load(dataset, f"{name}_mean", **{"class": rows, dimension: part}))
         yield result
+
+
+def _kept(name: str) -> tuple[str, ...]:
+    return ("mean", "m2") if name in SPREADS else ("mean",)
 
 
 def channel_blocks(channels: int) -> Iterator[slice]:
