@@ -50,7 +50,7 @@ _KEYS = {
 }
 
 # Format of the stored files: raise it when the same numbers are written in another way.
-FORMAT = 2
+FORMAT = 3
 # No number depends on how files are written, on logs, or on error messages.
 _WITHOUT = ("labelsim.storage", "labelsim.jobs", "labelsim.errors", "labelsim.config")
 # Every image is compared with its row's size and digest, whatever its source.

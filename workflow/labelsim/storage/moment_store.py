@@ -49,8 +49,8 @@ def arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Arr
     Returns
     -------
     dict of str to Array
-        `count`, the means and, of `SPREADS`, squared deviations, `top1` and `top5`, `output_index` (the output of each class, -1 if
-        it is not known), and the coordinates of classes and channels.
+        `count`, the means and, of `SPREADS`, squared deviations, `top1` and `top5`, `output_index` (the output of each
+        class, -1 if it is not known), and the coordinates of classes and channels.
     """
     found = {"count": Array(("fold", "class"), (folds, classes), "int64")}
     for name, dimension in MOMENTS.items():
