@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline import config
 from scipy import stats
 
+from labelsim.methods import SPREADS
 from labelsim.stages.moments import FOLDS, moments
 from labelsim.stages.neighbors import neighbor_tables
 from labelsim.stages.similarity import similarities
@@ -168,7 +169,7 @@ def rates() -> list[results.Result]:
 def plant_moments(folder: Path, classes: int, channels: int, hidden: int) -> None:
     """Write moments as `merge` would, the class means random and the folds alike."""
     rng = np.random.default_rng(0)
-    widths = {"gap": channels, "hidden": hidden}
+    widths = {"gap": channels, "hidden": hidden, "probability": 1}  # of which these methods need nothing
     specs = arrays(FOLDS, classes, widths)
     specs["class_name"] = Array(("class",), (classes,), "str", coordinate=True)
     specs["rejected"] = Array(("class",), (classes,), "int64")
@@ -180,9 +181,10 @@ def plant_moments(folder: Path, classes: int, channels: int, hidden: int) -> Non
             for i, rows in enumerate(blocks(classes, CLASSES_PER_CHUNK)):
                 means = rng.random(shape[1:], dtype=np.float32) + spread / 100
                 writer.put(f"{name}_mean", (0, i, j), means[:, : rows.stop - rows.start])
-                writer.put(f"{name}_m2", (0, i, j), spread[:, : rows.stop - rows.start])
+                if name in SPREADS:
+                    writer.put(f"{name}_m2", (0, i, j), spread[:, : rows.stop - rows.start])
     writer.put_whole("count", np.full((FOLDS, classes), 80))
-    for name in ("top1", "top5"):
+    for name in ("top1", "top5", "output_index"):
         writer.put_whole(name, np.full(classes, -1))
     writer.put_whole("rejected", np.zeros(classes, dtype=np.int64))
     for name in ("class_id", "class_name"):
