@@ -119,6 +119,7 @@ def plant_features(folder: Path, images: int, classes: int) -> None:
     }
     specs |= {name: Array((dim,), (len(values),), "str", coordinate=True) for name, (dim, values) in labels.items()}
     specs["layer_channel"] = Array(("channel",), (CHANNELS,), "int32", coordinate=True)
+    specs["class_index"] = Array(("sample",), (images,), "int32", coordinate=True)
     writer = Writer(folder / "features.zarr", specs, "")
     offset = rng.random((classes, CHANNELS), dtype=np.float32)
     for i, rows in enumerate(blocks(images, CHUNK)):
@@ -128,6 +129,7 @@ def plant_features(folder: Path, images: int, classes: int) -> None:
     for name, (_, values) in labels.items():
         writer.put_whole(name, np.array(values, dtype=object))
     writer.put_whole("layer_channel", np.arange(CHANNELS))
+    writer.put_whole("class_index", member)
     writer.commit({"rejected": 0, "underflow": {}, "computed_by": []})
     write_document(folder / "network.json", {"outputs": OUTPUTS, "information": {"labels": None}})
 
@@ -193,7 +195,8 @@ def plant_moments(folder: Path, classes: int, channels: int, hidden: int) -> Non
     writer.put_whole("layer_channel", np.arange(channels))
     writer.commit({"dataset_digest": "", "underflow": {}, "computed_by": []})
     information = {"labels": None, "published_top1": None}
-    network = {"outputs": OUTPUTS, "layers": [], "weights_digest": "", "information": information}
+    network = {"outputs": OUTPUTS, "layers": [["conv", channels]], "hidden_units": hidden, "weights_digest": ""}
+    network["information"] = information
     write_document(folder / "network.json", network)
 
 
