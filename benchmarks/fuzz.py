@@ -378,7 +378,7 @@ def fresh(state: State, folder: Path) -> None:
             heatmap(Path(paths.similarity), method, Path(paths.heatmap(method)))
         tables = [Path(path) for path in (paths.neighbors, paths.classes, paths.manifest)]
         for name, label in figure_names(config["report"]["classes"]).items():
-            class_figure(label, *tables, config["dataset"], Path(paths.class_figure(name)))
+            class_figure(label, *tables, None, config["dataset"], Path(paths.class_figure(name)))
 
 
 def differences(found: Run, expected: Run) -> list[str]:

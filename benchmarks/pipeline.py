@@ -25,7 +25,7 @@ from labelsim.storage.parquet import read_table
 __all__ = ["ANALYSES", "PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]
 
 STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
-ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement")
+ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement", "examples")
 PER_SHARD = ("extract", "moments")
 SIDE = 4  # pixels
 
@@ -202,6 +202,15 @@ def _compared(name: str, given: dict[str, Any], paths: Paths, shard: None, threa
     stage(Path(paths.similarity), Path(paths.neighbors), str(reference), Path(paths.analysis(name)))
 
 
+def _examples(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.examples import examples
+
+    features = [Path(paths.features(name)) for name in shards(paths)]
+    inputs = (Path(paths.moments), Path(paths.neighbors), Path(paths.analysis("evidence")))
+    outputs = (Path(paths.analysis("examples")), Path(paths.analysis("evidence_images")))
+    examples(features, *inputs, given["analysis"]["examples"], *outputs)
+
+
 WORK: dict[str, Callable[..., None]] = {
     "scan": _scan,
     "shard": _shard,
@@ -216,4 +225,5 @@ WORK: dict[str, Callable[..., None]] = {
     "significance": _significance,
     "agreement": partial(_compared, "agreement"),
     "judgement": partial(_compared, "judgement"),
+    "examples": _examples,
 }

@@ -41,6 +41,7 @@ ANALYSES = {
     "significance": ["channels", "class_significance"],
     "judgement": ["judgement"],
     "agreement": ["agreement"],
+    "examples": ["examples", "evidence_images"],
 }
 STAGES = ("scan", "network", "shard", "extract", *STATISTICS, *ANALYSES, "report")
 MEMORY, DISK = 6, 16  # GB that are needed

@@ -94,6 +94,26 @@ rule agreement:
         "../workflow/scripts/agreement.py"
 
 
+rule examples:
+    input:
+        features=lambda wildcards: [committed(RUN.features(shard)) for shard in shards(wildcards)],
+        moments=committed(RUN.moments),
+        neighbors=RUN.neighbors,
+        evidence=RUN.analysis("evidence") if config["analysis"]["evidence"]["enabled"] else [],
+    output:
+        examples=RUN.analysis("examples"),
+        evidence_images=RUN.analysis("evidence_images"),
+    log:
+        RUN.log("analysis/examples"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("examples", config),
+        code=code("examples"),
+    script:
+        "../workflow/scripts/examples.py"
+
+
 rule analysis:
     input:
         [getattr(rules, name).output for name, section in config["analysis"].items() if section.get("enabled")],

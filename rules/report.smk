@@ -2,6 +2,7 @@ rule class_figure:
     input:
         neighbors=RUN.neighbors,
         classes=RUN.classes,
+        examples=RUN.analysis("examples") if config["analysis"]["examples"]["enabled"] else [],
         # Which images there are is the index's business; a new scan of the same ones draws nothing.
         index=index,
         manifest=lambda wildcards: index(wildcards) and ancient(RUN.manifest),

@@ -42,6 +42,7 @@ DEFAULTS = {
         "reference": {"file": None},
         "judgement": {"enabled": True},
         "agreement": {"enabled": True},
+        "examples": {"enabled": True, "images": 8, "images_per_channel": 3},
     },
     "report": {"classes": []},
 }

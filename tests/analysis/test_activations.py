@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import planted
+import pyarrow as pa
 import pytest
 from planted import ALONE, EMPTY, LAYERS, MANY, TWINS
 
@@ -25,8 +26,13 @@ def run(tmp_path_factory):
 
 def highest(root, classes, images):
     results = open_run(root)
-    channels = [(LAYER[channel], LAYER_CHANNEL[channel]) for channel in CHANNELS]
-    return highest_activations(map(results.features, results.shards()), classes, channels, images)
+    wanted = [(id_, LAYER[channel], LAYER_CHANNEL[channel]) for id_ in classes for channel in CHANNELS]
+    return highest_activations(map(results.features, results.shards()), channels(wanted), images)
+
+
+def channels(wanted):
+    ids, layers, numbers = zip(*wanted, strict=True)
+    return pa.table({"class_id": ids, "layer": layers, "layer_channel": pa.array(numbers, pa.int32())})
 
 
 @pytest.mark.parametrize("images", [1, 3, 1000])
@@ -79,6 +85,7 @@ def test_rejected_images_are_not_found_and_features_may_be_halves(tmp_path):
     for name, array in values.items():
         writer.put_whole(name, array)
     writer.commit({})
-    table = highest_activations([open_store(tmp_path / "shard.zarr")], ["a"], [("conv", 1), ("conv", 0)], 5)
+    wanted = channels([("a", "conv", 1), ("a", "conv", 0)])
+    table = highest_activations([open_store(tmp_path / "shard.zarr")], wanted, 5)
     assert table["sample_id"].to_pylist() == ["a/2", "a/1", "a/1", "a/2"]
     assert table["activation"].to_pylist() == [6, 4, 3, 2]

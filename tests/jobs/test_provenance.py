@@ -246,6 +246,7 @@ def changed_by(config: dict, change) -> set[str]:
         ("model", "transform", "auto", {"network", "neighbors", "significance"}),
         ("analysis", "evidence", {"enabled": True, "channels": 3}, {"evidence"}),
         ("analysis", "significance", {"enabled": True, "channels": 3, "alternative": "less"}, {"significance"}),
+        ("analysis", "examples", {"enabled": True, "images": 1, "images_per_channel": 3}, {"examples"}),
         ("model", "classes", "dataset", {"moments", "neighbors", "significance"}),
     ],
 )

@@ -57,6 +57,16 @@ def test_analyses(rerun):
     assert rerun.planned() == sorted([*since("neighbors"), "evidence"])
 
 
+def test_example_images_are_drawn_again(rerun):
+    rerun.configure("analysis.examples", {"enabled": True, "images": 2})
+    assert rerun.jobs() == ["class_figure bee", "examples"]
+    rerun.configure("analysis.evidence", {"enabled": True})
+    assert rerun.planned() == ["class_figure bee", "evidence", "examples"]
+    rerun.configure("analysis.evidence", {"enabled": False})
+    rerun.configure("analysis.examples", {"enabled": False})
+    assert rerun.planned() == ["class_figure bee"]
+
+
 def test_keys_that_change_no_number_rerun_nothing(rerun):
     for key, value in (("batch_size", 4), ("workers", 1), ("device", "cpu")):
         rerun.configure(f"extract.{key}", value)

@@ -35,7 +35,12 @@ _OTHER = {
     "neighbors_digest": "other neighbors",
 }
 # Tables of an analysis that are made together: where one of them is there, the other is missing.
-_TOGETHER = (("stability", "class_stability"), ("evidence", "evidence_layers"), ("channels", "class_significance"))
+_TOGETHER = (
+    ("stability", "class_stability"),
+    ("evidence", "evidence_layers"),
+    ("channels", "class_significance"),
+    ("examples", "evidence_images"),
+)
 _SHARD = re.compile(r"\.?([0-9a-f]{16})(?=\.)")  # at the start of a file name
 
 

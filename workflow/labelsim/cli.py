@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 from pyarrow.compute import field
 from rich.console import Console
@@ -159,8 +160,9 @@ def evidence(
     console.print(draw_evidence(channels), draw_layers(by_layer))
     if images:
         ids = {known["class_id"][index]: known["class_name"][index] for index in (own, other)}
-        pairs = list(zip(channels["layer"].to_pylist(), channels["layer_channel"].to_pylist(), strict=True))
-        found = highest_activations(map(results.features, results.shards()), list(ids), pairs, images)
+        pairs = channels.select(["layer", "layer_channel"])
+        wanted = pa.concat_tables([pairs.append_column("class_id", [[id_] * len(pairs)]) for id_ in ids])
+        found = highest_activations(map(results.features, results.shards()), wanted, images)
         console.print(draw_images(channels, found, ids))
 
 

@@ -9,6 +9,7 @@ with job_log(snakemake.log[0]):
         Path(snakemake.input.neighbors),
         Path(snakemake.input.classes),
         Path(snakemake.input.manifest),
+        Path(snakemake.input.examples) if snakemake.input.examples else None,
         snakemake.config["dataset"],
         Path(snakemake.output[0]),
     )

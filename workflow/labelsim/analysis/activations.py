@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import compute
 
-from labelsim.statistics.largest import largest
+from labelsim.statistics.largest import Largest
+from labelsim.storage.feature_store import class_chunks
 from labelsim.storage.zarr_store import load
 
 if TYPE_CHECKING:
@@ -18,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["highest_activations"]
 
 
-def highest_activations(
-    features: Iterable[xarray.Dataset], classes: Sequence[str], channels: Sequence[tuple[str, int]], images: int
-) -> pa.Table:
+def highest_activations(features: Iterable[xarray.Dataset], channels: pa.Table, images: int) -> pa.Table:
     """Find the images of some classes with the highest activations of some channels.
 
     It is activation, not relevance: what activates a channel in an image need not be what the image shows of its class.
@@ -29,57 +29,43 @@ def highest_activations(
     ----------
     features : iterable of xarray.Dataset
         The features of all shards, in their order. They are read once, and only chunks with images of these classes.
-    classes : sequence of str
-        Ids of the classes.
-    channels : sequence of (str, int)
-        The layer of each channel, and its index in the layer.
+    channels : pyarrow.Table
+        One row for each channel of a class: `class_id`, `layer` and `layer_channel` (its index in the layer). Other
+        columns are kept.
     images : int
-        Number of images for each class and channel.
+        Number of images for each row.
 
     Returns
     -------
     pyarrow.Table
-        One row a (`class_id`, `layer`, `layer_channel`, `rank`), in the order given: `sample_id` and `activation`, the
-        value of the channel in `gap`. Of equal activations the earlier image first. Fewer rows for a class of fewer
-        images.
+        The rows of `channels`, each once for each image, with `rank` (1 for the highest activation), `sample_id` and
+        `activation`, the value of the channel in `gap`. Of equal activations the earlier image first. Fewer rows for a
+        class of fewer images.
     """
-    found = [_of_shard(dataset, classes, channels) for dataset in features]
-    owners, ids, values = (np.concatenate(column) for column in zip(*found, strict=True))
-    parts = []
-    for class_id in dict.fromkeys(classes):
-        own = np.flatnonzero(owners == class_id)
-        best = own[largest(values[own].T, images)]  # (channel, rank)
-        number = best.shape[1]
-        parts.append(
-            pa.table(
-                {
-                    "class_id": pa.array([class_id] * best.size, pa.string()),
-                    "layer": pa.array([layer for layer, _ in channels for _ in range(number)], pa.string()),
-                    "layer_channel": np.repeat(np.array([index for _, index in channels], np.int32), number),
-                    "rank": np.tile(np.arange(1, number + 1, dtype=np.int32), len(channels)),
-                    "sample_id": pa.array(ids[best.ravel()], pa.string()),
-                    "activation": values[best, np.arange(len(channels))[:, np.newaxis]].ravel(),
-                }
-            )
-        )
-    return pa.concat_tables(parts)
+    ids = channels["class_id"].unique()
+    class_ = compute.index_in(channels["class_id"], ids).to_numpy()
+    by_class = np.argsort(class_, kind="stable")
+    number = np.bincount(class_, minlength=len(ids))
+    first = np.cumsum(number) - number
+    highest = Largest(len(channels), images, np.float32)
+    for dataset in features:
+        position = _positions(dataset, channels)
+        for values, rows, classes, sample_ids in class_chunks(dataset, "gap", ids.to_pylist()):
+            # Each image once for each channel of its class.
+            image = np.repeat(np.arange(len(rows)), number[classes])
+            place = np.arange(len(image)) - np.searchsorted(image, image)
+            channel = by_class[first[classes[image]] + place]
+            highest.add(values[rows[image], position[channel]], channel, sample_ids[image])
+    row, rank = np.nonzero(highest.values > -np.inf)
+    found = channels.take(pa.array(row))
+    found = found.append_column("rank", pa.array(rank + 1, pa.int32()))
+    found = found.append_column("sample_id", pa.array(highest.labels[row, rank], pa.string()))
+    return found.append_column("activation", pa.array(highest.values[row, rank]))
 
 
-def _of_shard(
-    dataset: xarray.Dataset, classes: Sequence[str], channels: Sequence[tuple[str, int]]
-) -> tuple[NDArray[np.object_], NDArray[np.object_], NDArray[np.float32]]:
-    """Class ids, sample ids and activations of the usable images of some classes in a shard."""
-    owners = load(dataset, "class_id").astype(object)
-    rows = np.flatnonzero(np.isin(owners, list(classes)))
-    pairs = zip(load(dataset, "layer").tolist(), load(dataset, "layer_channel").tolist(), strict=True)
-    position = {pair: i for i, pair in enumerate(pairs)}
-    columns = [position[channel] for channel in channels]
-    length = dataset["gap"].encoding["chunks"][0]
-    values = np.empty((len(rows), len(channels)), np.float32)
-    for chunk in np.unique(rows // length):
-        inside = rows // length == chunk
-        block = load(dataset, "gap", sample=slice(chunk * length, (chunk + 1) * length))
-        values[inside] = block[rows[inside] - chunk * length][:, columns]
-    usable = ~np.isnan(values).any(axis=1)  # the row of a rejected image is empty
-    rows = rows[usable]
-    return owners[rows], load(dataset, "sample_id").astype(object)[rows], values[usable]
+def _positions(dataset: xarray.Dataset, channels: pa.Table) -> NDArray[np.int64]:
+    """Position of each channel in `gap`, where the channels of a layer follow one another."""
+    layers, start = np.unique(load(dataset, "layer").astype(object), return_index=True)
+    layer = compute.index_in(channels["layer"], pa.array(layers, pa.string())).to_numpy()
+    positions: NDArray[np.int64] = start[layer] + channels["layer_channel"].to_numpy()
+    return positions

@@ -1,32 +1,55 @@
-"""An example image of each class of a dataset."""
+"""Example images of the classes of a dataset."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 from PIL import Image
 from pyarrow.compute import field
 
 from labelsim.dataset.formats.base import Source
-from labelsim.dataset.sampling import choose
 from labelsim.images.decode import ImageError, decode
 
-__all__ = ["example_images"]
+__all__ = ["TRIES", "example_images", "read_images"]
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 20  # images of a class to try before it has none
+TRIES = 20  # images of a class to try before it has none
 
 
-def example_images(samples: pa.Table, source: Source, class_ids: Collection[str]) -> dict[str, Image.Image | None]:
-    """Decode an example image of some classes, the same in each call.
+def read_images(samples: pa.Table, source: Source) -> Iterator[tuple[str, Image.Image | None]]:
+    """Decode images one by one.
 
     Parameters
     ----------
     samples : pyarrow.Table
-        Rows of the manifest.
+        Rows of the manifest, in any order.
+    source : Source
+        Reads them.
+
+    Yields
+    ------
+    str
+        The sample's id.
+    PIL.Image.Image or None
+        None if the image cannot be read or decoded.
+    """
+    for row in samples.to_pylist():
+        try:
+            yield row["sample_id"], Image.fromarray(decode(source.read(row)))
+        except (ImageError, OSError):
+            yield row["sample_id"], None
+
+
+def example_images(samples: pa.Table, source: Source, class_ids: Collection[str]) -> dict[str, Image.Image | None]:
+    """Decode an example image of some classes.
+
+    Parameters
+    ----------
+    samples : pyarrow.Table
+        Rows of the manifest: of each class, the images to try, in this order.
     source : Source
         Reads them.
     class_ids : collection of str
@@ -35,16 +58,12 @@ def example_images(samples: pa.Table, source: Source, class_ids: Collection[str]
     Returns
     -------
     dict of str to PIL.Image.Image or None
-        By class id; None if no image of the class can be decoded.
+        By class id; None if none of the images of the class can be decoded.
     """
-    images: dict[str, Image.Image | None] = dict.fromkeys(class_ids)
-    for class_id in images:
-        for row in choose(samples.filter(field("class_id") == class_id), _TRIES).to_pylist():
-            try:
-                images[class_id] = Image.fromarray(decode(source.read(row)))
-                break
-            except (ImageError, OSError):
-                continue
-        else:
+    images = {}
+    for class_id in class_ids:
+        found = read_images(samples.filter(field("class_id") == class_id), source)
+        images[class_id] = next((image for _, image in found if image is not None), None)
+        if images[class_id] is None:
             logger.warning("No image of class %s can be drawn", class_id)
     return images

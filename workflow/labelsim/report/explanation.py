@@ -15,10 +15,11 @@ from rich.table import Table
 
 from labelsim.analysis.explain import Explanation, Label, PredictionSet
 from labelsim.analysis.new_images import working_folder
+from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
 from labelsim.errors import listed
 from labelsim.images.decode import decode
-from labelsim.images.examples import example_images
+from labelsim.images.examples import TRIES, example_images
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save_stacked
 from labelsim.report.stability import STABILITY, similarity_text
@@ -73,7 +74,7 @@ def save_figure(run: Run, explanations: Sequence[Explanation], path: Path) -> No
     ids = sorted({id_ for explanation in explanations for id_ in _class_ids(explanation)})
     with working_folder(run):
         source = open_source(origin["source"], origin["format"], origin["labels"], origin["columns"])
-        examples = example_images(manifest.filter(field("class_id").isin(ids)), source, ids)
+        examples = example_images(choose(manifest.filter(field("class_id").isin(ids)), TRIES), source, ids)
     save_stacked([figure for explanation in explanations for figure in _figures(explanation, examples)], path)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pyarrow.compute import field
+from pyarrow.compute import field, index_in
 
 from labelsim.dataset.classes import find_class
+from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
-from labelsim.images.examples import example_images
+from labelsim.images.examples import TRIES, example_images
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save
 from labelsim.storage.parquet import read_metadata, read_table
@@ -20,7 +21,13 @@ __all__ = ["class_figure"]
 
 
 def class_figure(
-    label: str, neighbors: Path, classes: Path, manifest: Path, dataset: Mapping[str, Any], output: Path
+    label: str,
+    neighbors: Path,
+    classes: Path,
+    manifest: Path,
+    examples: Path | None,
+    dataset: Mapping[str, Any],
+    output: Path,
 ) -> None:
     """Draw a class with its most similar classes under each method.
 
@@ -30,6 +37,8 @@ def class_figure(
         Name or id of the class, as in `report.classes`.
     neighbors, classes, manifest : Path
         The tables of these names.
+    examples : Path or None
+        The table of this name: each class is shown by its most typical image. Otherwise, by one chosen by hash.
     dataset : mapping
         Section `dataset` of the configuration.
     output : Path
@@ -46,7 +55,7 @@ def class_figure(
     found = read_table(neighbors)
     methods = set(found["method"].unique().to_pylist())
     chosen = found.filter((field("group") == "all") & (field("class_index") == which)).to_pylist()
-    images = _examples(manifest, dataset, [ids[which], *(row["neighbor_id"] for row in chosen)])
+    images = _images(manifest, examples, dataset, [ids[which], *(row["neighbor_id"] for row in chosen)])
     rows = [
         Row(
             METHODS[method].label,
@@ -63,7 +72,13 @@ def class_figure(
     save(neighbors_figure(names[which], images[ids[which]], rows), output)
 
 
-def _examples(manifest: Path, dataset: Mapping[str, Any], class_ids: Collection[str]) -> dict[str, Image.Image | None]:
-    rows = read_table(manifest, filters=field("class_id").isin(list(class_ids)))
-    source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
-    return example_images(rows, source, class_ids)
+def _images(
+    manifest: Path, examples: Path | None, dataset: Mapping[str, Any], class_ids: Collection[str]
+) -> dict[str, Image.Image | None]:
+    own = field("class_id").isin(list(class_ids))
+    samples = read_table(manifest, filters=own)
+    source = open_source(dataset["source"], read_metadata(samples)["format"], dataset["labels"], dataset["columns"])
+    if examples is None:
+        return example_images(choose(samples, TRIES), source, class_ids)
+    typical = read_table(examples, filters=own)["sample_id"]
+    return example_images(samples.take(index_in(typical, samples["sample_id"])), source, class_ids)
