@@ -15,6 +15,7 @@ from labelsim.storage.locks import check_claim, claim_run
 from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
 from labelsim.methods import stores
+from labelsim.report.explorer.page import assets_digest
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")
@@ -99,3 +100,4 @@ rule all:
         rules.analysis.input,
         expand(RUN.class_figure("{figure}"), figure=FIGURES),
         expand(RUN.heatmap("{method}"), method=config["similarity"]["methods"]),
+        RUN.explorer if config["report"]["explorer"]["enabled"] else [],

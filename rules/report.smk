@@ -42,3 +42,24 @@ rule heatmap:
         code=code("heatmap"),
     script:
         "../workflow/scripts/heatmap.py"
+
+
+rule explorer:
+    input:
+        similarity=settled(committed(RUN.similarity)),
+        summary=RUN.summary,
+        tables=[RUN.neighbors, RUN.classes, *rules.analysis.input],
+        index=index,
+        manifest=lambda wildcards: index(wildcards) and ancient(RUN.manifest),
+    output:
+        report(RUN.explorer, caption="../workflow/report/explorer.rst", category="Explorer"),
+    log:
+        RUN.log("report/explorer"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("explorer", config),
+        code=code("explorer"),
+        assets=assets_digest(),
+    script:
+        "../workflow/scripts/explorer.py"

@@ -63,6 +63,7 @@ class Paths:
     analysis = _files("analysis/{}.parquet")
     class_figure = _files("report/neighbors/{}.png")
     heatmap = _files("report/heatmaps/{}.png")
+    explorer = _file("report/explorer.html")
     log = _files("logs/{}.log")
 
 

@@ -47,6 +47,7 @@ _KEYS = {
     "significance": ("analysis.significance", "model", "probe"),  # the tables' metadata contain the last two
     "judgement": ("analysis.judgement", "analysis.reference.file"),
     "agreement": ("analysis.agreement", "analysis.reference.file"),
+    "explorer": ("report",),
 }
 
 # Format of the stored files: raise it when the same numbers are written in another way.
@@ -58,7 +59,7 @@ _NOT_EXTRACTED_BY = ("labelsim.dataset.formats", "labelsim.dataset.sources")
 _WORD_AND_SPACE = re.compile(r"[a-z]{2} | [a-z]{2}")  # not separators such as ", ", which may compute something
 # These stages read the variables of `labelsim.methods`, not the table of methods.
 _WITHOUT_METHODS = ("network", "extract", "moments", "merge", "welch", "conformal", "head", "neighbors")
-_TEXTS_STORED = ("neighbors", "class_figure", "heatmap")  # notes of classes, titles of figures
+_TEXTS_STORED = ("neighbors", "class_figure", "heatmap", "explorer")  # notes of classes, titles of figures
 
 
 def version() -> str:

@@ -1,0 +1,1 @@
+"""The explorer: a page that shows the tables of a run in a browser, offline."""

@@ -1,0 +1,73 @@
+"use strict";
+// What several views are made of.
+
+/** An address within the page: a view, and its other parameters, without those that are null. */
+function address(view, value, parameters = {}) {
+  const entries = Object.entries(parameters).filter(([, entry]) => entry !== null && entry !== undefined && entry !== "");
+  return `#${new URLSearchParams([[view, value], ...entries])}`.replace(/=(?=&|$)/, "");
+}
+
+const classAddress = (index, parameters) => address("class", classes.class_id[index], parameters);
+const pairAddress = (a, b) => address("pair", classes.class_id[a], { with: classes.class_id[b] });
+
+/** A thumbnail of a class, cut from its sheet. */
+function Thumb({ index, place = 0, size = 48, label }) {
+  const sheet = usePiece(classes.thumbnails[index] > place ? `thumbnails/${blockOf(index)}` : null, "image");
+  const canvas = useRef();
+  useLayoutEffect(() => {
+    if (!sheet || !canvas.current) return;
+    const side = run.side;
+    const row = index % run.block;
+    canvas.current.getContext("2d").drawImage(sheet, place * side, row * side, side, side, 0, 0, side, side);
+  }, [sheet, index, place]);
+  const text = label ?? `Image of ${classes.class_name[index]}`;
+  const style = `width:${size}px;height:${size}px`;
+  if (classes.thumbnails[index] <= place) {
+    return run.columns ? html`<span class="thumb none" style=${style}></span>` : null;
+  }
+  return html`<canvas key=${`${index} ${place}`} ref=${canvas} class="thumb" role="img" aria-label=${text} title=${label} width=${run.side} height=${run.side} style=${style}></canvas>`;
+}
+
+/** A choice among a few, as buttons. */
+function Choice({ label, options, value, onChoose }) {
+  return html`<div class="choice" role="group" aria-label=${label}>
+    <span class="choice-label">${label}</span>
+    ${options.map(
+      ([key, text, title]) =>
+        html`<button key=${key} type="button" title=${title} aria-pressed=${key === value} onClick=${() => onChoose(key)}>${text}</button>`,
+    )}
+  </div>`;
+}
+
+const Select = ({ label, options, value, onChoose }) => html`<label class="select"
+  >${label}
+  <select onChange=${(event) => onChoose(event.target.value)}>
+    ${options.map(([key, text]) => html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`)}
+  </select></label
+>`;
+
+const methodOptions = (methods = run.methods) => methods.map((method) => [method.name, method.label]);
+
+const SaveButton = ({ onClick, children }) => html`<button type="button" class="save" onClick=${onClick}>${children}</button>`;
+
+/** A dot with its interval on a scale. */
+function Dot({ value, low, high, from, to, marks = [], text }) {
+  const x = (v) => `${(100 * (Math.min(Math.max(v, from), to) - from)) / (to - from)}%`;
+  return html`<svg class="dot" role="img" aria-label=${text}>
+    <line class="axis" x1="0" x2="100%" y1="50%" y2="50%" />
+    ${marks.map((mark) => html`<line class="mark" x1=${x(mark)} x2=${x(mark)} y1="15%" y2="85%" />`)}
+    ${low !== null && low !== undefined && html`<line class="interval" x1=${x(low)} x2=${x(high)} y1="50%" y2="50%" />`}
+    ${value !== null && html`<circle cx=${x(value)} cy="50%" r="5" />`}
+  </svg>`;
+}
+
+/** A bar from 0, to the left for negative values. */
+function Bar({ value, most, text }) {
+  const share = Math.min(Math.abs(value) / (most || 1), 1) * 50;
+  return html`<span class="bar" role="img" aria-label=${text}
+    ><span class=${value < 0 ? "negative" : "positive"} style=${`width:${share}%;${value < 0 ? "right" : "left"}:50%`}></span
+  ></span>`;
+}
+
+const stabilityText = (row) =>
+  row.folds ? `among the ${run.neighbors} most similar in ${row.folds_in_top_k} of ${row.folds} replicates, each without some of the images` : "";

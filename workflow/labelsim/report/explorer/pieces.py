@@ -1,0 +1,228 @@
+"""The tables of a run as the pieces of data that the explorer page looks up.
+
+A piece is JSON or bytes, and has a name. Those of which only a few classes are shown at a time are cut into blocks of
+`BLOCK` classes: `neighbors/3` has the neighbors of the classes 300 to 399.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute
+
+from labelsim.analysis.stored import Matrix
+from labelsim.storage.zarr_store import blocks
+
+__all__ = ["BLOCK", "DIGITS", "class_piece", "map_piece", "matrix_piece", "pair_pieces", "quantized", "tree_piece"]
+
+BLOCK = 100  # classes
+DIGITS = 6  # significant digits of numbers, but for similarities, which have those of float32
+MISSING = 255  # in a quantized matrix
+
+# The columns of the page's tables, by piece, with what they are called in the Parquet tables.
+_NEIGHBORS = {
+    "class": "class_index",
+    "rank": "rank",
+    "neighbor": "neighbor_index",
+    "similarity": "similarity",
+}
+_STABILITY = ("corrected", "stderr", "low", "high", "folds", "folds_in_top_k", "rank_min", "rank_max")
+_EVIDENCE = {
+    "class": "class_index",
+    "neighbor": "neighbor_index",
+    "channel": "layer_channel",
+    "contribution": "contribution",
+    "own": "class_value",
+    "other": "neighbor_value",
+}
+_CHANNELS = {name: name for name in ("rank", "t", "log10_q", "mean", "mean_rest", "effect_size")}
+_PAIRS = {"class": "class_index", "neighbor": "neighbor_index", "ancestor": "ancestor", "wup": "wup"}
+
+
+def class_piece(
+    classes: pa.Table, wordnet: pa.Table | None, stable: pa.Table | None, thumbnails: Sequence[int]
+) -> bytes:
+    """What the page knows of all classes from the start, as JSON.
+
+    Parameters
+    ----------
+    classes : pyarrow.Table
+        `classes.parquet`.
+    wordnet, stable : pyarrow.Table or None
+        `analysis/wordnet.parquet` and `analysis/class_stability.parquet`, where they exist.
+    thumbnails : sequence of int
+        Number of thumbnails of each class.
+    """
+    columns = ("class_id", "class_name", "used", "rejected", "top1", "top5", "notes")
+    found = {name: _values(classes[name]) for name in columns} | {"thumbnails": list(thumbnails)}
+    if wordnet is not None:
+        place = wordnet["class_index"].to_pylist()
+        for name in ("synonyms", "branch"):
+            found[name] = [None] * len(classes)
+            for index, value in zip(place, wordnet[name].to_pylist(), strict=True):
+                found[name][index] = value
+    if stable is not None:
+        of_all = stable.filter(compute.equal(stable["group"], "all"))
+        shares: dict[str, list[float | None]] = {name: [None] * len(classes) for name in _distinct(of_all["method"])}
+        rows = zip(*(of_all[name].to_pylist() for name in ("method", "class_index", "stable")), strict=True)
+        for method, index, share in rows:
+            shares[method][index] = share
+        found["stable"] = shares
+    return _json(found)
+
+
+def pair_pieces(
+    tables: Mapping[str, pa.Table], methods: Sequence[str], groups: Sequence[str], layers: Sequence[str], classes: int
+) -> Iterator[tuple[str, bytes]]:
+    """The rows of tables about classes and pairs of classes, in blocks of classes, as JSON.
+
+    Parameters
+    ----------
+    tables : mapping of str to pyarrow.Table
+        `neighbors` (with the columns of `stability` where they exist), and of `evidence`, `evidence_layers`,
+        `channels`, `wordnet_pairs` and `evidence_images` those that exist.
+    methods, groups, layers : sequence of str
+        Names, which become their positions.
+    classes : int
+        Number of classes of the run.
+
+    Yields
+    ------
+    tuple of str and bytes
+        Names and contents of pieces.
+    """
+    numbers = {"method": methods, "group": groups, "layer": layers}
+    chosen = {
+        "neighbors": (tables["neighbors"], _NEIGHBORS | {c: c for c in _STABILITY}, ("method", "group")),
+        **{
+            name: (_of_all_layers(tables[table]), columns, kinds)
+            for name, table, columns, kinds in (
+                ("evidence", "evidence", _EVIDENCE, ("method", "layer")),
+                ("layers", "evidence_layers", {k: _EVIDENCE[k] for k in ("class", "neighbor", "contribution")}, _BOTH),
+                ("channels", "channels", {"class": "class_index", "channel": "layer_channel"} | _CHANNELS, ("layer",)),
+                ("wordnet", "wordnet_pairs", _PAIRS, ()),
+                ("images", "evidence_images", _IMAGES, ("layer",)),
+            )
+            if table in tables
+        },
+    }
+    for name, (table, columns, kinds) in chosen.items():
+        found: dict[str, Any] = {new: _numbers(table[old]) for new, old in columns.items() if old in table.column_names}
+        found |= {kind: _positions(table[kind], numbers[kind]) for kind in kinds}
+        owner = table["class_index"].to_numpy()
+        order = np.argsort(owner, kind="stable")
+        bounds = np.searchsorted(owner[order], np.arange(0, classes + BLOCK, BLOCK))
+        for block in range(len(bounds) - 1):
+            rows = order[bounds[block] : bounds[block + 1]]
+            yield f"{name}/{block}", _json({key: _values(values.take(pa.array(rows))) for key, values in found.items()})
+
+
+_BOTH = ("method", "layer")
+_IMAGES = {"class": "class_index", "channel": "layer_channel", "rank": "rank", "activation": "activation"} | {
+    name: name for name in ("sample_id", "thumbnail")
+}
+
+
+def map_piece(positions: pa.Table, classes: int) -> bytes:
+    """Coordinates of all classes by method, as JSON; null for classes that are not in the map."""
+    found = {}
+    for method in _distinct(positions["method"]):
+        part = positions.filter(compute.equal(positions["method"], method))
+        index = part["class_index"].to_numpy()
+        found[method] = {}
+        for axis in ("x", "y"):
+            values = np.full(classes, np.nan)
+            values[index] = part[axis].to_numpy()
+            found[method][axis] = _values(_numbers(pa.chunked_array([values])))
+    return _json(found)
+
+
+def tree_piece(positions: pa.Table, tree: pa.Table, method: str) -> bytes:
+    """The classes in the order of the clustering of a method, and the merges of its tree, as JSON."""
+    own = positions.filter(compute.equal(positions["method"], method)).sort_by("position")
+    merges = tree.filter(compute.equal(tree["method"], method)).sort_by("step")
+    return _json(
+        {
+            "order": _values(own["class_index"]),
+            **{name: _values(_numbers(merges[name])) for name in ("left", "right", "height")},
+        }
+    )
+
+
+def quantized(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
+    """Similarities between `low` and `high` in 255 steps; `MISSING` for NaN.
+
+    Parameters
+    ----------
+    values : (N,) float
+        Similarities.
+    low, high : float
+        The smallest and the largest of them.
+    """
+    steps = np.rint((values - low) / max(high - low, 1e-12) * (MISSING - 1))
+    return np.where(np.isnan(steps), MISSING, steps).astype(np.uint8)
+
+
+def matrix_piece(matrix: Matrix, classes: int) -> tuple[bytes, dict[str, float]]:
+    """The part of a similarity matrix above the diagonal, row after row, a byte for each pair.
+
+    Returns
+    -------
+    bytes
+        As `quantized` returns them.
+    dict of str to float
+        `low` and `high`, the smallest and largest similarity, and those between which colors are told apart, the 1st
+        and 99th percentile (`dark`, `bright`).
+    """
+    values = np.concatenate(
+        [
+            block[i, first + i + 1 :]
+            for first, block in ((rows.start, matrix.rows(rows)) for rows in blocks(classes, 1024))
+            for i in range(len(block))
+        ]
+    )
+    if np.isnan(values).all():
+        return quantized(values, 0.0, 1.0).tobytes(), dict.fromkeys(("low", "high", "dark", "bright"), 0.0)
+    low, dark, bright, high = (float(value) for value in np.nanpercentile(values, [0, 1, 99, 100]))
+    return quantized(values, low, high).tobytes(), {"low": low, "high": high, "dark": dark, "bright": bright}
+
+
+def _of_all_layers(table: pa.Table) -> pa.Table:
+    return table.filter(compute.equal(table["group"], "all")) if "group" in table.column_names else table
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.Array:
+    """Float64 columns with `DIGITS` significant digits; others as they are."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not pa.types.is_float64(column.type):
+        return column
+    values = column.to_numpy(zero_copy_only=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(values))))
+        rounded = np.where((values == 0) | ~np.isfinite(scale), values, np.rint(values * scale) / scale)
+    return pa.array(rounded, mask=~np.isfinite(rounded))
+
+
+def _positions(column: pa.ChunkedArray, names: Sequence[str]) -> pa.Array:
+    column = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+    return compute.index_in(column, pa.array(names, pa.string())).combine_chunks()
+
+
+def _distinct(column: pa.ChunkedArray) -> list[str]:
+    return [str(name) for name in column.unique().to_pylist()]
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Values for JSON; float32 with the digits that tell them apart."""
+    if pa.types.is_float32(column.type):
+        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
+    return column.to_pylist()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,61 @@
+"""Thumbnails of example images, as sheets: a row of squares for each class of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+
+import pyarrow as pa
+from PIL import Image, ImageOps
+
+__all__ = ["SIDE", "chosen", "sheet", "thumbnail"]
+
+SIDE = 64  # pixels
+_QUALITY = 62  # of WebP
+
+
+def chosen(examples: pa.Table, evidence_images: pa.Table, number: int) -> dict[int, list[str]]:
+    """Sample ids of the thumbnails of each class, by class index.
+
+    The first is the most typical image. Then come those that activate channels of the evidence most, the image that does
+    so for most channels first, and then more typical ones.
+
+    Parameters
+    ----------
+    examples, evidence_images : pyarrow.Table
+        The tables of these names in `analysis`.
+    number : int
+        Thumbnails of each class.
+    """
+    found: dict[int, list[str]] = {}
+    typical: dict[int, list[str]] = {}
+    for index, sample in zip(examples["class_index"].to_pylist(), examples["sample_id"].to_pylist(), strict=True):
+        typical.setdefault(index, []).append(sample)
+    times: dict[int, dict[str, int]] = {}
+    rows = (evidence_images[name].to_pylist() for name in ("class_index", "rank", "sample_id"))
+    for index, rank, sample in zip(*rows, strict=True):
+        if rank == 1:
+            own = times.setdefault(index, {})
+            own[sample] = own.get(sample, 0) + 1
+    for index, samples in typical.items():
+        own = times.get(index, {})
+        often = sorted(own, key=lambda sample: -own[sample])
+        found[index] = list(dict.fromkeys([samples[0], *often, *samples]))[:number]
+    return found
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """The central square of an image."""
+    return ImageOps.fit(image.convert("RGB"), (SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def sheet(rows: Sequence[Iterable[Image.Image | None]], columns: int) -> bytes:
+    """Thumbnails in a grid, as WebP; grey where there is none."""
+    whole = Image.new("RGB", (columns * SIDE, max(1, len(rows)) * SIDE), "#888888")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            if image is not None:
+                whole.paste(image, (x * SIDE, y * SIDE))
+    data = BytesIO()
+    whole.save(data, "webp", quality=_QUALITY, method=4)
+    return data.getvalue()

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from labelsim.jobs.log import job_log
+from labelsim.stages.explorer import explorer
+
+with job_log(snakemake.log[0]):
+    explorer(
+        {Path(file).stem: Path(file) for file in snakemake.input.tables},
+        Path(snakemake.input.similarity).parent,
+        Path(snakemake.input.summary),
+        Path(snakemake.input.manifest),
+        snakemake.config,
+        Path(snakemake.output[0]),
+    )
