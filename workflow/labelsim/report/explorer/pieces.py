@@ -59,7 +59,8 @@ def class_piece(
         Number of thumbnails of each class.
     """
     columns = ("class_id", "class_name", "used", "rejected", "top1", "top5", "notes")
-    found = {name: _values(classes[name]) for name in columns} | {"thumbnails": list(thumbnails)}
+    found: dict[str, Any] = {name: _values(classes[name]) for name in columns}
+    found["thumbnails"] = list(thumbnails)
     if wordnet is not None:
         place = wordnet["class_index"].to_pylist()
         for name in ("synonyms", "branch"):
@@ -130,7 +131,7 @@ _IMAGES = {"class": "class_index", "channel": "layer_channel", "rank": "rank", "
 
 def map_piece(positions: pa.Table, classes: int) -> bytes:
     """Coordinates of all classes by method, as JSON; null for classes that are not in the map."""
-    found = {}
+    found: dict[str, dict[str, list[Any]]] = {}
     for method in _distinct(positions["method"]):
         part = positions.filter(compute.equal(positions["method"], method))
         index = part["class_index"].to_numpy()

@@ -17,8 +17,8 @@ _QUALITY = 62  # of WebP
 def chosen(examples: pa.Table, evidence_images: pa.Table, number: int) -> dict[int, list[str]]:
     """Sample ids of the thumbnails of each class, by class index.
 
-    The first is the most typical image. Then come those that activate channels of the evidence most, the image that does
-    so for most channels first, and then more typical ones.
+    The first is the most typical image. Then come those that activate channels of the evidence most, first the one
+    that does so for most channels, and then more typical ones.
 
     Parameters
     ----------

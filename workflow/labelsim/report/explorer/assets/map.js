@@ -3,7 +3,7 @@
 
 const MOVING = 500; // milliseconds
 const PICTURE = 38; // pixels, with its frame
-const COVERED = 0.3; // of the map, at most, when classes are drawn as images
+const COVERED = 0.36; // of the map, at most, when classes are drawn as images
 
 const COLORINGS = {
   branch: ["WordNet branch", () => Boolean(classes.branch)],

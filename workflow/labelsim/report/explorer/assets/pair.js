@@ -101,7 +101,8 @@ function Evidence({ a, b }) {
     if (side === 1) rows = rows.map((row) => ({ ...row, own: row.other, other: row.own }));
   }
   const total = layers.reduce((sum, layer) => sum + layer.contribution, 0);
-  const most = Math.max(...layers.map((layer) => Math.abs(layer.contribution)), 0);
+  const ends = layers.map((layer) => layer.contribution);
+  const [least, most] = [Math.min(0, ...ends), Math.max(0, ...ends)];
   const value = methodNamed(chosen).name === "welch" ? "t" : "mean";
   const saveTable = () =>
     saveText(
@@ -139,7 +140,7 @@ function Evidence({ a, b }) {
           ${layers.map(
             (layer) => html`<li>
               <span class="layer">${run.layers[layer.layer]}</span>
-              <${Bar} value=${layer.contribution} most=${most} text=${`${run.layers[layer.layer]}: ${fixed(layer.contribution, 4)}`} />
+              <${Bar} value=${layer.contribution} least=${least} most=${most} text=${`${run.layers[layer.layer]}: ${fixed(layer.contribution, 4)}`} />
               <span class="number">${fixed(layer.contribution, 4)}</span>
             </li>`,
           )}

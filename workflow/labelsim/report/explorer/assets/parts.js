@@ -61,11 +61,13 @@ function Dot({ value, low, high, from, to, marks = [], text }) {
   </svg>`;
 }
 
-/** A bar from 0, to the left for negative values. */
-function Bar({ value, most, text }) {
-  const share = Math.min(Math.abs(value) / (most || 1), 1) * 50;
-  return html`<span class="bar" role="img" aria-label=${text}
-    ><span class=${value < 0 ? "negative" : "positive"} style=${`width:${share}%;${value < 0 ? "right" : "left"}:50%`}></span
+/** A bar from 0, on a scale from `least` (at most 0) to `most` (at least 0). */
+function Bar({ value, least, most, text }) {
+  const length = most - least || 1;
+  const zero = (-100 * least) / length;
+  const width = (100 * Math.abs(value)) / length;
+  return html`<span class="bar" role="img" aria-label=${text} style=${`--zero:${zero}%`}
+    ><span class=${value < 0 ? "negative" : "positive"} style=${`width:${width}%;left:${value < 0 ? zero - width : zero}%`}></span
   ></span>`;
 }
 
