@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import results
 from PIL import Image
+from pyarrow import parquet
 
+from labelsim.analysis.wordnet import NOUNS
 from labelsim.config import load
 from labelsim.jobs.provenance import identity
 from labelsim.run import Paths
@@ -25,7 +27,7 @@ from labelsim.storage.parquet import read_table
 __all__ = ["ANALYSES", "PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]
 
 STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
-ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement", "examples")
+ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement", "examples", "wordnet")
 PER_SHARD = ("extract", "moments")
 SIDE = 4  # pixels
 
@@ -46,10 +48,11 @@ def transform():
 
 
 def plant(folder: Path, images: int, classes: int, channels: int = 8512, hidden: int = 512) -> None:
-    """Write images in class folders, and the network."""
+    """Write images in class folders that are named as nouns of WordNet are, and the network."""
     rng = np.random.default_rng(0)
-    for class_ in range(classes):
-        path = folder / "images" / f"class{class_:05d}"
+    nouns = parquet.read_table(NOUNS, columns=["offset"])["offset"].to_pylist()
+    for class_, noun in enumerate(nouns[:: len(nouns) // classes][:classes]):
+        path = folder / "images" / f"n{noun:08d}"
         path.mkdir(parents=True)
         colour = rng.integers(0, 128, 3)
         for image in range(class_, images, classes):
@@ -211,6 +214,13 @@ def _examples(given: dict[str, Any], paths: Paths, shard: None, threads: int) ->
     examples(features, *inputs, given["analysis"]["examples"], *outputs)
 
 
+def _wordnet(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.wordnet import wordnet
+
+    outputs = (paths.analysis("wordnet"), paths.analysis("wordnet_pairs"))
+    wordnet(Path(paths.classes), Path(paths.neighbors), *map(Path, outputs))
+
+
 WORK: dict[str, Callable[..., None]] = {
     "scan": _scan,
     "shard": _shard,
@@ -226,4 +236,5 @@ WORK: dict[str, Callable[..., None]] = {
     "agreement": partial(_compared, "agreement"),
     "judgement": partial(_compared, "judgement"),
     "examples": _examples,
+    "wordnet": _wordnet,
 }

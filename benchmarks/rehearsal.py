@@ -42,6 +42,7 @@ ANALYSES = {
     "judgement": ["judgement"],
     "agreement": ["agreement"],
     "examples": ["examples", "evidence_images"],
+    "wordnet": ["wordnet", "wordnet_pairs"],
 }
 STAGES = ("scan", "network", "shard", "extract", *STATISTICS, *ANALYSES, "report")
 MEMORY, DISK = 6, 16  # GB that are needed

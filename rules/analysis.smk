@@ -114,6 +114,24 @@ rule examples:
         "../workflow/scripts/examples.py"
 
 
+rule wordnet:
+    input:
+        classes=RUN.classes,
+        neighbors=RUN.neighbors,
+    output:
+        wordnet=RUN.analysis("wordnet"),
+        wordnet_pairs=RUN.analysis("wordnet_pairs"),
+    log:
+        RUN.log("analysis/wordnet"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=lambda wildcards: identity("wordnet", config),
+        code=code("wordnet"),
+    script:
+        "../workflow/scripts/wordnet.py"
+
+
 rule analysis:
     input:
         [getattr(rules, name).output for name, section in config["analysis"].items() if section.get("enabled")],

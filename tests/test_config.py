@@ -43,6 +43,7 @@ DEFAULTS = {
         "judgement": {"enabled": True},
         "agreement": {"enabled": True},
         "examples": {"enabled": True, "images": 8, "images_per_channel": 3},
+        "wordnet": {"enabled": True},
     },
     "report": {"classes": []},
 }

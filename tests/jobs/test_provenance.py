@@ -281,12 +281,13 @@ def test_the_reference_of_an_analysis_is_part_of_its_identity(config, stage):
     assert set(reading) == {"judgement", "agreement"}
 
 
-def test_the_table_of_wordnet_is_part_of_the_identity(config, tmp_path, monkeypatch):
-    before = identity("judgement", config)
+@pytest.mark.parametrize("stage", ["judgement", "agreement", "wordnet"])
+def test_the_table_of_wordnet_is_part_of_the_identity(config, tmp_path, monkeypatch, stage):
+    before = identity(stage, config)
     other = tmp_path / "nouns.parquet"
     other.write_bytes(provenance.NOUNS.read_bytes() + b"more")
     monkeypatch.setattr(provenance, "NOUNS", other)
-    assert identity("judgement", config) != before
+    assert identity(stage, config) != before
 
 
 def test_the_code_of_a_callable_changes_the_identity_and_its_comments_do_not(config):

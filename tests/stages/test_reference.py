@@ -1,4 +1,4 @@
-"""judgement and agreement on the stores of a whole run: two of its classes are known to WordNet."""
+"""judgement, agreement and wordnet on the stores of a whole run: two of its classes are known to WordNet."""
 
 import csv
 import math
@@ -14,6 +14,7 @@ from labelsim.config import load
 from labelsim.run import open_run
 from labelsim.stages.agreement import agreement
 from labelsim.stages.judgement import judgement
+from labelsim.stages.wordnet import wordnet
 from labelsim.storage.digests import file_digest
 from labelsim.storage.parquet import read_metadata, read_table
 
@@ -98,3 +99,29 @@ def test_each_two_matrices_of_the_run_and_of_the_reference(run):
 
 def names(row):
     return {(row[f"method_{side}"], row[f"group_{side}"]) for side in "ab"}
+
+
+def test_the_neighbors_that_wordnet_knows(run):
+    tables = [Path(run.paths.analysis(name)) for name in ("wordnet", "wordnet_pairs")]
+    wordnet(Path(run.paths.classes), Path(run.paths.neighbors), *tables)
+    classes, pairs = map(read_table, tables)
+    for table in (classes, pairs):
+        assert read_metadata(table) == {
+            **run.provenance(),
+            "neighbors_digest": file_digest(Path(run.paths.neighbors)),
+        }
+    names = dict(zip(*(run.classes()[name].to_pylist() for name in ("class_id", "class_name")), strict=True))
+    fishes = ["n01440764", "n01443537"]
+    assert classes["class_id"].to_pylist() == fishes
+    assert classes["class_name"].to_pylist() == [names[fish] for fish in fishes]
+    assert [words[0] for words in classes["synonyms"].to_pylist()] == ["tench", "goldfish"]
+    assert classes["branch"].to_pylist() == ["cyprinid", "cyprinid"]
+    expected = {
+        (row["class_index"], row["neighbor_index"], row["class_id"], row["neighbor_id"])
+        for row in run.neighbors().to_pylist()
+        if row["class_id"] in fishes and row["neighbor_id"] in fishes
+    }
+    assert expected
+    keys = ("class_index", "neighbor_index", "class_id", "neighbor_id")
+    assert [tuple(row[key] for key in keys) for row in pairs.to_pylist()] == sorted(expected)
+    assert {(row["ancestor"], row["wup"]) for row in pairs.to_pylist()} == {("cyprinid", 16 / 17)}

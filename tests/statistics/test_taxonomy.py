@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,129 @@ def test_nodes_below_different_roots_have_nothing_in_common():
     for name in MEASURES:
         matrix = measure(name, parents, range(4))
         np.testing.assert_array_equal(matrix[[0, 2]][:, [1, 3]], 0)
+
+
+@given(taxonomies(), st.data())
+def test_common_ancestors_equal_going_through_all_ways(parents, data):
+    chosen = data.draw(st.lists(st.sampled_from(range(len(parents))), unique=True, min_size=1))
+    child, parent = edges(parents)
+    depth = taxonomy.depths(child, parent, len(parents))
+    of = taxonomy.ancestors(child, parent, np.array(chosen))
+    one, other = np.indices((len(chosen), len(chosen))).reshape(2, -1)[:, ::-1]  # not sorted
+    found = taxonomy.common_ancestors(of, depth, one, other)
+    assert found.tolist() == [deepest_common(parents, chosen[i], chosen[j]) for i, j in zip(one, other, strict=True)]
+    wup = 2 * depth[found] / (depth[of.chosen[one]] + depth[of.chosen[other]])
+    matrix = taxonomy.wup(of, depth, slice(0, len(chosen)))
+    np.testing.assert_array_equal(np.where(found < 0, 0, wup), matrix[one, other])
+
+
+def deepest_common(parents, a, b):
+    common = steps(parents, a).keys() & steps(parents, b).keys()
+    return min(common, key=lambda node: (-max(map(len, ways(parents, node))), node), default=-1)
+
+
+def test_common_ancestors_by_hand():
+    child, parent = edges(DIAMOND)
+    of = taxonomy.ancestors(child, parent, np.array([5, 6, 3]))
+    depth = taxonomy.depths(child, parent, len(DIAMOND))
+    pairs = np.array([(0, 1), (1, 2), (2, 0), (0, 0)])
+    assert taxonomy.common_ancestors(of, depth, *pairs.T).tolist() == [2, 0, 3, 5]
+    assert taxonomy.common_ancestors(of, depth, *pairs[:0].T).tolist() == []
+
+
+def way_down(parents, node):
+    """The way from the root that the branches follow: the longest; of several, the one of the smaller last nodes."""
+    if not parents[node]:
+        return [node]
+    above = min(parents[node], key=lambda parent: (-max(map(len, ways(parents, parent))), parents[node].index(parent)))
+    return [*way_down(parents, above), node]
+
+
+def branches_by_hand(parents, chosen, groups):
+    """The groups as lists of nodes, with the root of each; whole lists are searched at each step."""
+    down = {node: way_down(parents, node) for node in range(len(parents))}
+    found = [list(chosen)]
+    while len(found) < groups:
+        best, value = None, 0
+        for group in found:
+            for node in down:
+                inside = [other for other in group if node in down[other]]
+                pairs = len(inside) * (len(group) - len(inside)) if len(inside) > 1 else 0
+                if pairs > value or (pairs and pairs == value and node < best[1]):
+                    best, value = (group, node, inside), pairs
+        if best is None:
+            break
+        group, _, inside = best
+        found.remove(group)
+        found += [inside, [other for other in group if other not in inside]]
+    return {
+        max(set.intersection(*(set(down[o]) for o in group)), key=lambda n: len(down[n])): group for group in found
+    }, down
+
+
+@st.composite
+def below_one_root(draw):
+    """Parents of each node, mostly few levels of many nodes, in an order that does not follow the depth."""
+    size = draw(st.integers(1, 16))
+    numbers = draw(st.permutations(range(size)))
+    parents = [[] for _ in range(size)]
+    for i in range(1, size):
+        parents[numbers[i]] = [
+            numbers[j] for j in draw(st.lists(st.integers(0, i - 1), min_size=1, max_size=2, unique=True))
+        ]
+    return parents
+
+
+@given(below_one_root(), st.integers(1, 6), st.data())
+def test_branches_equal_sets_of_nodes(parents, groups, data):
+    chosen = data.draw(st.lists(st.sampled_from(range(len(parents))), unique=True, min_size=1))
+    child, parent = edges(parents)
+    depth = taxonomy.depths(child, parent, len(parents))
+    found = taxonomy.branches(child, parent, depth, np.array(chosen), groups)
+    by_hand, down = branches_by_hand(parents, chosen, groups)
+    expected = [next(root for root, group in by_hand.items() if node in group) for node in chosen]
+    assert found.root.tolist() == expected
+    assert len(set(expected)) == len(by_hand) <= groups
+    rest = [any(root != other and root in down[other] for other in expected) for root in expected]
+    assert found.rest.tolist() == rest
+
+
+# 0 is everything; 1 animals, with the dogs 3 to 7 below 2, and the birds 9 and 10 below 8; 11 tools, 12 to 14 below.
+ZOO = [[], [0], [1], [2], [2], [2], [2], [2], [1], [8], [8], [0], [11], [11], [11]]
+LEAVES = np.array([3, 4, 5, 6, 7, 9, 10, 12, 13, 14])
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (1, {0: 10}),
+        (2, {2: 5, 0: 5}),  # 5 x 5 pairs; animals and others are only 7 x 3
+        (3, {2: 5, 8: 2, 11: 3}),  # the rest are all tools
+        (9, {2: 5, 8: 2, 11: 3}),  # no other branch holds two of a group, but not all
+    ],
+)
+def test_branches_by_hand(groups, expected):
+    found = divided(LEAVES, groups)
+    assert Counter(found.root.tolist()) == expected
+    np.testing.assert_array_equal(found.rest, (found.root == 0) & (groups > 1))
+
+
+def divided(chosen, groups):
+    child, parent = edges(ZOO)
+    return taxonomy.branches(child, parent, taxonomy.depths(child, parent, len(ZOO)), np.array(chosen, int), groups)
+
+
+def test_what_is_left_of_a_branch_is_a_rest():
+    found = divided([3, 9, 4, 10, 1, 5], 2)  # dogs; birds and an animal, which is itself above the dogs
+    assert found.root.tolist() == [2, 1, 2, 1, 1, 2]
+    assert found.rest.tolist() == [False, True, False, True, True, False]
+
+
+@pytest.mark.parametrize("chosen", [[], [3], [3, 12]])
+def test_few_nodes_are_one_group(chosen):
+    found = divided(chosen, 12)
+    assert found.root.tolist() == ([3] if chosen == [3] else [0] * len(chosen))
+    assert not found.rest.any()
 
 
 def test_path_and_lin_of_nouns_are_those_of_other_libraries():

@@ -40,6 +40,7 @@ _TOGETHER = (
     ("evidence", "evidence_layers"),
     ("channels", "class_significance"),
     ("examples", "evidence_images"),
+    ("wordnet", "wordnet_pairs"),
 )
 _SHARD = re.compile(r"\.?([0-9a-f]{16})(?=\.)")  # at the start of a file name
 

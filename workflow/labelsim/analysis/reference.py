@@ -6,7 +6,6 @@ WordNet knows kinds, not shapes or scenes: its nearest to a knot are screw and n
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import compute, parquet
+from pyarrow import compute
 
 from labelsim.analysis.stored import Matrix
-from labelsim.analysis.wordnet import NOUNS
+from labelsim.analysis.wordnet.hierarchy import hierarchy
 from labelsim.dataset.tables import open_table
 from labelsim.errors import LabelsimError, listed
 from labelsim.statistics import taxonomy
@@ -28,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 REFERENCE = "reference"  # what tables call it as a method; its measures are the groups
 _KEY = "analysis.reference.file"
-_WNID = re.compile(r"n\d{8}")
 
 
 def reference(ids: Sequence[str], file: Path | None) -> list[Matrix]:
@@ -57,18 +55,13 @@ def reference(ids: Sequence[str], file: Path | None) -> list[Matrix]:
 
 
 def _of_wordnet(ids: Sequence[str]) -> list[Matrix]:
-    table = parquet.read_table(NOUNS)
-    offsets, hypernyms = table["offset"].to_numpy(), table["hypernyms"].combine_chunks()
-    numbers = np.array([int(id_[1:]) if _WNID.fullmatch(id_) else -1 for id_ in ids])
-    known = np.flatnonzero(np.isin(numbers, offsets))
+    known, synset, child, parent, hyponyms = hierarchy(ids)
     _tell("WordNet 3.0", ids, known)
     if len(known) < 2:
         return []
-    child = np.repeat(np.arange(len(offsets)), np.diff(hypernyms.offsets))
-    parent = np.searchsorted(offsets, hypernyms.flatten())
-    of = taxonomy.ancestors(child, parent, np.searchsorted(offsets, numbers[known]))
-    depth = taxonomy.depths(child, parent, len(offsets))
-    content = taxonomy.information(table["hyponyms"].to_numpy(), len(offsets))
+    of = taxonomy.ancestors(child, parent, synset)
+    depth = taxonomy.depths(child, parent, len(hyponyms))
+    content = taxonomy.information(hyponyms, len(hyponyms))
     measures: dict[str, Callable[[slice], NDArray[np.float64]]] = {
         "wup": partial(taxonomy.wup, of, depth),
         "path": partial(taxonomy.path, of),

@@ -126,6 +126,8 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
         return file_digest(file) if file else None
     if key in ("dataset.class_names", "model.classes"):
         return None if value in ("auto", "dataset") else file_digest(Path(value))
+    if key == "analysis.wordnet":
+        return file_digest(NOUNS)
     if key == "analysis.reference.file":
         return file_digest(NOUNS if value is None else Path(value))
     if key == "model.weights":

@@ -1,4 +1,4 @@
-"""Similarity of nodes of a taxonomy: by depth (`wup`), by steps (`path`), by information content (`lin`).
+"""Similarity of nodes of a taxonomy, by depth (`wup`), steps (`path`) or information content (`lin`); its branches.
 
 A taxonomy is an acyclic graph of nodes 0 to N - 1 whose edges lead from a child to a parent; a node may have several
 parents, and there may be several roots. A node counts among its own ancestors. Nodes without a common ancestor have
@@ -13,7 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ancestors", "ancestors", "depths", "information", "lin", "path", "wup"]
+__all__ = [
+    "Ancestors",
+    "Branches",
+    "ancestors",
+    "branches",
+    "common_ancestors",
+    "depths",
+    "information",
+    "lin",
+    "path",
+    "wup",
+]
 
 _Nodes = NDArray[np.integer]
 
@@ -39,6 +50,21 @@ class Ancestors(NamedTuple):
     steps: _Nodes
 
 
+class Branches(NamedTuple):
+    """Groups of C nodes, each of which is a branch of the taxonomy or the rest of one.
+
+    Attributes
+    ----------
+    root : (C,) int64
+        The root of the branch that a node's group is of.
+    rest : (C,) bool
+        Whether other groups have been taken from that branch.
+    """
+
+    root: NDArray[np.int64]
+    rest: NDArray[np.bool_]
+
+
 def ancestors(child: _Nodes, parent: _Nodes, chosen: _Nodes) -> Ancestors:
     """All ancestors of some nodes.
 
@@ -57,10 +83,8 @@ def ancestors(child: _Nodes, parent: _Nodes, chosen: _Nodes) -> Ancestors:
     while len(pairs):
         levels.append(pairs)
         index, node = np.divmod(pairs, nodes)
-        first = np.searchsorted(child, node)
-        count = np.searchsorted(child, node, side="right") - first
-        edge = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
-        pairs = np.unique(np.repeat(index, count) * nodes + parent[edge])
+        above, edge = _matches(child, node)
+        pairs = np.unique(index[above] * nodes + parent[edge])
     steps = np.repeat(np.arange(len(levels)), [len(level) for level in levels])
     entries, shortest = np.unique(np.concatenate([*levels, pairs]), return_index=True)  # the first of each
     return Ancestors(chosen, entries // nodes, entries % nodes, steps[shortest])
@@ -166,6 +190,86 @@ def path(of: Ancestors, rows: slice) -> NDArray[np.float64]:
         some = np.ix_(of.position[here] - rows.start, of.position[there])
         length[some] = np.minimum(length[some], of.steps[here, np.newaxis] + of.steps[there])
     return 1 / (1 + length)
+
+
+def common_ancestors(of: Ancestors, depth: _Nodes, one: _Nodes, other: _Nodes) -> NDArray[np.int64]:
+    """The deepest common ancestor of pairs of nodes, by which `wup` compares them; of several, the first.
+
+    Parameters
+    ----------
+    of : Ancestors
+        Of the C nodes.
+    depth : (N,) int
+        Depth of every node of the taxonomy (`depths`).
+    one, other : (P,) int
+        The pairs, as positions in `of.chosen`.
+
+    Returns
+    -------
+    (P,) int64
+        -1 where there is none.
+    """
+    order = np.lexsort((-of.ancestor, depth[of.ancestor], of.position))  # of each node, the deepest last
+    pair, entry = _matches(of.position, one)
+    ancestor = of.ancestor[order][entry]
+    common = np.isin(other[pair] * len(depth) + ancestor, of.position * len(depth) + of.ancestor)
+    result = np.full(len(one), -1)
+    result[pair[common]] = ancestor[common]  # the last of each pair
+    return result
+
+
+def branches(child: _Nodes, parent: _Nodes, depth: _Nodes, chosen: _Nodes, groups: int) -> Branches:
+    """Divide nodes into a few groups of similar size, each of which is a branch of the taxonomy, or the rest of one.
+
+    At first all nodes are one group. Then, one after the other, the branch that separates the most pairs of nodes is
+    taken out of its group: n (m - n) pairs, for n of m nodes. Of several, it is the one whose root is the first. In the
+    end, each group is of the smallest branch that holds it.
+
+    A node with several parents belongs to the branch of the deepest one; of several, of the first.
+
+    Parameters
+    ----------
+    child, parent : (P,) int
+        The edges.
+    depth : (N,) int
+        Depth of every node of the taxonomy (`depths`).
+    chosen : (C,) int
+        The nodes to divide. All are below one root.
+    groups : int
+        The largest number of groups. There are fewer if no other branch holds two nodes of a group, but not all.
+    """
+    longest = depth[child] == depth[parent] + 1
+    child, first = np.unique(child[longest], return_index=True)
+    of = ancestors(child, parent[longest][first], chosen)
+    root = of.ancestor[depth[of.ancestor] == 1]  # one for each node
+    for _ in range(groups - 1):
+        below, node, count, size = _inside(of, depth, root)
+        separated = np.where(count > 1, count * (size - count), 0)  # a node alone is no group
+        if not separated.any():
+            break
+        best = node[np.argmax(separated)]
+        root[of.position[below & (of.ancestor == best)]] = best
+    below, node, count, size = _inside(of, depth, root)
+    whole = node[count == size]  # smaller branches with all nodes of a group
+    for inner in whole[np.argsort(depth[whole])]:
+        root[of.position[below & (of.ancestor == inner)]] = inner
+    above = depth[of.ancestor] < depth[root[of.position]]
+    return Branches(root, np.isin(root, of.ancestor[above]))
+
+
+def _inside(of: Ancestors, depth: _Nodes, root: _Nodes) -> tuple[NDArray[np.bool_], _Nodes, _Nodes, _Nodes]:
+    """Entries below the roots of groups; their ancestors, each with how many of how many nodes of a group it has."""
+    below = depth[of.ancestor] > depth[root[of.position]]
+    node, entry, count = np.unique(of.ancestor[below], return_index=True, return_counts=True)
+    return below, node, count, np.bincount(root)[root[of.position[below][entry]]]
+
+
+def _matches(values: _Nodes, wanted: _Nodes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices into `wanted` and into `values`, which is sorted, of all pairs of equal numbers; by the first."""
+    first = np.searchsorted(values, wanted)
+    count = np.searchsorted(values, wanted, side="right") - first
+    start = np.repeat(first - np.cumsum(count) + count, count)
+    return np.repeat(np.arange(len(wanted)), count), start + np.arange(len(start))
 
 
 def _largest_common(of: Ancestors, value: NDArray[np.generic], rows: slice) -> NDArray[np.float64]:

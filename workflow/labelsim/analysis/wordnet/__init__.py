@@ -1,4 +1,4 @@
-"""The noun synsets of WordNet 3.0 as a table, its licence, and the script that makes the table."""
+"""The noun synsets of WordNet 3.0 as a table, its licence, the script that makes the table, and what reads it."""
 
 from pathlib import Path
 

@@ -8,16 +8,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from labelsim.analysis.wordnet import NOUNS
 
-__all__ = ["build", "read_synsets"]
+__all__ = ["Synset", "build", "read_synsets"]
 
 _SOURCE = Path("/usr/share/wordnet/data.noun")
 _HYPERNYMS = ("@", "@i")  # an instance, such as a city, stands below its kind as kinds do
+
+
+class Synset(NamedTuple):
+    """A noun synset.
+
+    Attributes
+    ----------
+    lemmas : list of str
+        Its words, with spaces for underscores.
+    hypernyms : list of int
+        Offsets of its hypernyms. Both are in the file's order.
+    """
+
+    lemmas: list[str]
+    hypernyms: list[int]
 
 
 def build(source: Path) -> pa.Table:
@@ -31,31 +47,32 @@ def build(source: Path) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        `offset` (int32, ascending), `hypernyms` (list of int32: their offsets, in the file's order), and `hyponyms`
-        (int32: how many synsets are below it, directly or not, each counted once).
+        `offset` (int32, ascending), `lemmas` (list of string) and `hypernyms` (list of int32) as in `Synset`, and
+        `hyponyms` (int32: how many synsets are below it, directly or not, each counted once).
     """
-    hypernyms = read_synsets(source)
-    hyponyms = dict.fromkeys(hypernyms, 0)
-    for offset in hypernyms:
-        above, pending = set(), list(hypernyms[offset])
+    synsets = read_synsets(source)
+    hyponyms = dict.fromkeys(synsets, 0)
+    for synset in synsets.values():
+        above, pending = set(), list(synset.hypernyms)
         while pending:
-            synset = pending.pop()
-            if synset not in above:
-                above.add(synset)
-                pending.extend(hypernyms[synset])
-        for synset in above:
-            hyponyms[synset] += 1
+            offset = pending.pop()
+            if offset not in above:
+                above.add(offset)
+                pending.extend(synsets[offset].hypernyms)
+        for offset in above:
+            hyponyms[offset] += 1
     return pa.table(
         {
-            "offset": pa.array(hypernyms.keys(), pa.int32()),
-            "hypernyms": pa.array(hypernyms.values(), pa.list_(pa.int32())),
+            "offset": pa.array(synsets.keys(), pa.int32()),
+            "lemmas": pa.array([synset.lemmas for synset in synsets.values()], pa.list_(pa.string())),
+            "hypernyms": pa.array([synset.hypernyms for synset in synsets.values()], pa.list_(pa.int32())),
             "hyponyms": pa.array(hyponyms.values(), pa.int32()),
         }
     )
 
 
-def read_synsets(source: Path) -> dict[int, list[int]]:
-    """Offsets of the hypernyms of each noun synset, by its offset.
+def read_synsets(source: Path) -> dict[int, Synset]:
+    """Each noun synset, by its offset.
 
     Each line is a synset: offset, file number, type, number of words (hexadecimal), words with their sense numbers,
     number of pointers, pointers of four fields (symbol, offset, part of speech, which words). Lines that begin with a
@@ -69,11 +86,12 @@ def read_synsets(source: Path) -> dict[int, list[int]]:
             fields = line.split()
             first = 4 + 2 * int(fields[3], base=16)
             pointers = fields[first + 1 : first + 1 + 4 * int(fields[first])]
-            found[int(fields[0])] = [
+            hypernyms = [
                 int(offset)
                 for symbol, offset in zip(pointers[::4], pointers[1::4], strict=True)
                 if symbol in _HYPERNYMS
             ]
+            found[int(fields[0])] = Synset([word.replace("_", " ") for word in fields[4:first:2]], hypernyms)
     return found
 
 
