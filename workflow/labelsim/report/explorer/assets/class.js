@@ -74,6 +74,7 @@ function ClassView({ index, parameters, go }) {
             index=${index}
             method=${methodNamed(name)}
             rows=${lists[name]}
+            group=${methodNamed(name).groups > 1 && group !== "all" ? group : null}
             loading=${!table}
             times=${times}
             own=${own}
@@ -99,7 +100,7 @@ function ClassCard({ index }) {
   return html`<header class="card">
     <div class="title">
       <h1>${classes.class_name[index]}</h1>
-      <p class="id">${classes.class_id[index]}${synonyms.length ? ` · ${synonyms.join(", ")}` : ""}${classes.branch?.[index] ? ` · ${classes.branch[index]}` : ""}</p>
+      <p class="id">${idOf(index)}${synonyms.length ? ` · ${synonyms.join(", ")}` : ""}${classes.branch?.[index] ? ` · ${classes.branch[index]}` : ""}</p>
       <dl class="facts">
         <div><dt>images</dt><dd>${classes.used[index].toLocaleString("en")}</dd></div>
         ${classes.rejected[index] > 0 && html`<div><dt>rejected</dt><dd>${classes.rejected[index].toLocaleString("en")}</dd></div>`}
@@ -112,11 +113,11 @@ function ClassCard({ index }) {
   </header>`;
 }
 
-function NeighborList({ index, method, rows, loading, times, own, hovered, onHover }) {
+function NeighborList({ index, method, rows, group, loading, times, own, hovered, onHover }) {
   const decimals = decimalsFor(rows.map((row) => row.similarity));
   const others = classes.notes[index] || "It has no similar classes under this method.";
   return html`<section class="method" aria-label=${method.label}>
-    <h2>${method.label}</h2>
+    <h2>${method.label}${group && html` <small>${group}</small>`}</h2>
     ${loading && html`<p class="nothing">Loading …</p>`}
     ${!loading && !rows.length && html`<p class="nothing">${others}</p>`}
     <ol>

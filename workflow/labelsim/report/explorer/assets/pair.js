@@ -54,7 +54,7 @@ function PairSide({ index }) {
   const places = Array.from({ length: Math.min(4, classes.thumbnails[index]) }, (_, place) => place);
   return html`<div class="side">
     <h1><a href=${classAddress(index)}>${classes.class_name[index]}</a></h1>
-    <p class="id">${classes.class_id[index]}</p>
+    <p class="id">${idOf(index)}</p>
     <div class="images">${places.map((place) => html`<${Thumb} key=${place} index=${index} place=${place} size=${72} />`)}</div>
   </div>`;
 }

@@ -7,6 +7,9 @@ function address(view, value, parameters = {}) {
   return `#${new URLSearchParams([[view, value], ...entries])}`.replace(/=(?=&|$)/, "");
 }
 
+/** The id of a class, unless it is its name. */
+const idOf = (index) => (classes.class_id[index] === classes.class_name[index] ? "" : classes.class_id[index]);
+
 const classAddress = (index, parameters) => address("class", classes.class_id[index], parameters);
 const pairAddress = (a, b) => address("pair", classes.class_id[a], { with: classes.class_id[b] });
 

@@ -101,7 +101,7 @@ function Search({ onChoose, id = "search", label = "Find a class", main = false 
         >
           <${Thumb} index=${index} size=${32} />
           <span class="name">${classes.class_name[index]}</span>
-          <span class="id">${classes.class_id[index]}</span>
+          <span class="id">${idOf(index)}</span>
         </li>`,
       )}
       ${!found.length && html`<li class="nothing">No class matches “${text}”</li>`}
