@@ -11,6 +11,7 @@ demo: .venv/ready  ## the whole pipeline on data that needs no download
 	$(BIN)/labelsim top 3 7 8 -k 3 --run results/demo
 	@echo "Tables:   results/demo/neighbors.parquet, results/demo/classes.parquet"
 	@echo "Pictures: results/demo/report/"
+	@echo "Explorer: results/demo/report/explorer.html (open it in a browser)"
 
 test: .venv/ready
 	$(BIN)/pytest -n auto --maxprocesses 8
