@@ -91,6 +91,9 @@ def _run() -> tuple[Paths, list[str]]:
     pipeline.plant(Path(), IMAGES, CLASSES, channels=4, hidden=4)
     given = pipeline.config(Path(), IMAGES_PER_SHARD)
     given["extract"]["workers"] = 0
+    switches = [section for section in given["analysis"].values() if "enabled" in section]
+    for section in (*switches, given["report"]["explorer"]):
+        section["enabled"] = False  # their jobs do not grow with the shards
     Path("config.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
     paths = Paths(f"results/{given['run']}")
     manifest, index, made = Path(paths.manifest), Path(paths.index), Path(paths.network)

@@ -91,7 +91,7 @@ def config() -> dict:
         "similarity": {"methods": ["welch"]},
         "analysis": analyses.OFF,
         "neighbors": {"k": 3},
-        "report": {"classes": ["bee"]},
+        "report": {"classes": ["bee"], "explorer": {"enabled": False}},
     }
 
 

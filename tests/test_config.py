@@ -45,7 +45,7 @@ DEFAULTS = {
         "examples": {"enabled": True, "images": 8, "images_per_channel": 3},
         "wordnet": {"enabled": True},
     },
-    "report": {"classes": []},
+    "report": {"classes": [], "explorer": {"enabled": True, "thumbnails": 4, "budget_mb": 25}},
 }
 
 

@@ -122,7 +122,7 @@ def config() -> dict:
         "similarity": {"layer_groups": {"early": ["conv1"], "late": ["conv[23]"]}},
         "analysis": analyses.OFF,
         "neighbors": {"k": 5},
-        "report": {"classes": ["tench"]},
+        "report": {"classes": ["tench"], "explorer": {"enabled": False}},
     }
 
 

@@ -19,7 +19,7 @@ PACKAGE = Path(labelsim.__file__).parent
 ANALYSES = tuple(analyses.SWITCHED)
 STATISTICS = ("moments", "merge", "welch", "conformal", "head", "similarity", "neighbors")
 STAGES = ("scan", "shard", "network", "extract", *STATISTICS, *ANALYSES)
-PICTURES = ("class_figure", "heatmap")
+PICTURES = ("class_figure", "heatmap", "explorer")
 
 FINGERPRINTS = """
 import json, sys
@@ -110,7 +110,7 @@ def test_an_edit_inside_a_function_counts(copy):
 def test_a_module_imported_inside_a_function_counts(copy):
     # Not for extract: it holds every image against its row's size and digest, wherever the bytes came from.
     copy.append("dataset/formats/folder.py", "\nEDITED = 1\n")
-    assert copy.changed() == {"scan", "class_figure"}
+    assert copy.changed() == {"scan", "class_figure", "explorer"}
 
 
 def test_what_the_network_is_made_by_counts_for_network_and_extract(copy):
@@ -137,7 +137,7 @@ def test_edits_of_the_machinery_around_the_stages_change_none(copy):
             copy.append(str(path), "\nEDITED = 1\n")
     assert copy.changed() == set()
     copy.append("report/figures.py", "\nEDITED = 1\n")
-    assert copy.changed() == set(PICTURES)
+    assert copy.changed() == {"class_figure", "heatmap"}
 
 
 class Reworded(ast.NodeTransformer):

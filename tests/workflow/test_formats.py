@@ -35,7 +35,7 @@ def results(small_base, tmp_path_factory):
         config["dataset"] = FORMS[form](folder / "dataset", images)
         # one shard, and a worker: a source must be fit to read in another process
         config["extract"] |= {"images_per_shard": 1000, "workers": 1}
-        config["report"] = {"classes": []}  # there are no bees
+        config["report"]["classes"] = []  # there are no bees
         small.write_config(folder, config)
         outcome = snakemake(folder, "--until", "neighbors")
         assert outcome.code == 0, outcome.output

@@ -76,7 +76,7 @@ def _parts() -> dict[str, Any]:
 def _script(file: Path) -> Markup:
     """A script without the line that tells a debugger where its source is."""
     lines = file.read_text(encoding="utf-8").splitlines()
-    return Markup("\n".join(line for line in lines if not line.startswith("//# sourceMappingURL")))
+    return Markup("\n".join(line for line in lines if not line.startswith("//#")))
 
 
 def _write(template: str, output: Path, **values: Any) -> None:
