@@ -27,7 +27,7 @@ from labelsim.storage.parquet import read_table
 __all__ = ["ANALYSES", "PER_SHARD", "STAGES", "WORK", "config", "network", "plant", "run", "shards"]
 
 STAGES = ("scan", "shard", "extract", "moments", "merge", "welch", "similarity", "neighbors")
-ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement", "examples", "wordnet")
+ANALYSES = ("stability", "evidence", "significance", "agreement", "judgement", "examples", "wordnet", "map")
 PER_SHARD = ("extract", "moments")
 SIDE = 4  # pixels
 
@@ -221,6 +221,13 @@ def _wordnet(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> 
     wordnet(Path(paths.classes), Path(paths.neighbors), *map(Path, outputs))
 
 
+def _map(given: dict[str, Any], paths: Paths, shard: None, threads: int) -> None:
+    from labelsim.stages.map import maps
+
+    inputs, outputs = (paths.similarity, paths.neighbors), (paths.analysis("map"), paths.analysis("tree"))
+    maps(*map(Path, inputs), *map(Path, outputs))
+
+
 WORK: dict[str, Callable[..., None]] = {
     "scan": _scan,
     "shard": _shard,
@@ -237,4 +244,5 @@ WORK: dict[str, Callable[..., None]] = {
     "judgement": partial(_compared, "judgement"),
     "examples": _examples,
     "wordnet": _wordnet,
+    "map": _map,
 }

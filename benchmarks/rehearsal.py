@@ -43,6 +43,7 @@ ANALYSES = {
     "agreement": ["agreement"],
     "examples": ["examples", "evidence_images"],
     "wordnet": ["wordnet", "wordnet_pairs"],
+    "map": ["map", "tree"],
 }
 STAGES = ("scan", "network", "shard", "extract", *STATISTICS, *ANALYSES, "report")
 MEMORY, DISK = 6, 16  # GB that are needed

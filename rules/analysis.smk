@@ -132,6 +132,24 @@ rule wordnet:
         "../workflow/scripts/wordnet.py"
 
 
+rule map:
+    input:
+        similarity=committed(RUN.similarity),
+        neighbors=RUN.neighbors,
+    output:
+        map=RUN.analysis("map"),
+        tree=RUN.analysis("tree"),
+    log:
+        RUN.log("analysis/map"),
+    conda:
+        "../environment.yml"
+    params:
+        identity=identity("map", config),
+        code=code("map"),
+    script:
+        "../workflow/scripts/map.py"
+
+
 rule analysis:
     input:
         [getattr(rules, name).output for name, section in config["analysis"].items() if section.get("enabled")],

@@ -44,6 +44,7 @@ DEFAULTS = {
         "agreement": {"enabled": True},
         "examples": {"enabled": True, "images": 8, "images_per_channel": 3},
         "wordnet": {"enabled": True},
+        "map": {"enabled": True},
     },
     "report": {"classes": [], "explorer": {"enabled": True, "thumbnails": 4, "budget_mb": 25}},
 }

@@ -8,7 +8,7 @@ import pytest
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "numba", "pandas"}
 EXPECTED = {
     ("scan", "shard", "preflight", "merge", "welch", "similarity", "neighbors"): set(),
-    ("evidence", "significance", "judgement", "agreement", "examples", "wordnet"): set(),
+    ("evidence", "significance", "judgement", "agreement", "examples", "wordnet", "map"): set(),
     ("moments",): {"numba"},
     ("class_figure", "heatmap"): {"matplotlib"},
 }

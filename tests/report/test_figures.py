@@ -185,6 +185,16 @@ def test_heatmap_puts_similar_classes_side_by_side():
     np.testing.assert_array_equal(axes.images[0].get_array(), similarity[np.ix_(order, order)])
 
 
+def test_heatmap_of_minus_distances_is_clustered_by_them():
+    group = np.arange(20) % 4
+    similarity = np.where(group[:, np.newaxis] == group, -3.0, -9.0)
+    np.fill_diagonal(similarity, 0)
+    names = [f"class {i}" for i in range(20)]
+    axes = heatmap_figure(similarity, names, "pairwise", largest=0).axes[0]
+    order = [names.index(label.get_text()) for label in axes.get_xticklabels()]
+    assert np.count_nonzero(np.diff(group[order])) == 3
+
+
 def test_heatmap_has_a_dendrogram_of_the_same_order():
     similarity, _ = blocks(count=4, size=5)
     (_, tree) = heatmap_figure(similarity, [f"class {i}" for i in range(20)], "S").axes[0].child_axes

@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from labelsim.report.figures import MAX_CLUSTERED
 from labelsim.stages.heatmap import heatmap
+from labelsim.statistics.clustering import MAX_CLUSTERED
 from labelsim.storage.zarr_store import Array, Writer
 
 

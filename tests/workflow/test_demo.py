@@ -53,7 +53,8 @@ def test_every_digit_has_neighbors_by_every_method(demo):
 
 def test_every_analysis_has_rows(demo):
     tables = {path.stem: parquet.read_table(path) for path in (demo / "demo/analysis").glob("*.parquet")}
-    assert {"stability", "class_stability", "judgement", "agreement", "examples", "evidence_images"} <= set(tables)
+    expected = {"stability", "class_stability", "judgement", "agreement", "examples", "evidence_images", "map", "tree"}
+    assert expected <= set(tables)
     empty = {name for name, table in tables.items() if not len(table)}
     assert empty == {"wordnet", "wordnet_pairs"}  # the ids are digits, not wnids
 

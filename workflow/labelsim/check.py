@@ -41,6 +41,7 @@ _TOGETHER = (
     ("channels", "class_significance"),
     ("examples", "evidence_images"),
     ("wordnet", "wordnet_pairs"),
+    ("map", "tree"),
 )
 _SHARD = re.compile(r"\.?([0-9a-f]{16})(?=\.)")  # at the start of a file name
 

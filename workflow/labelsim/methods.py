@@ -55,6 +55,11 @@ class Method:
         return self.store == "welch" or self.function == "pairwise"
 
     @property
+    def largest(self) -> float:
+        """Similarity of two classes that are the same. The distance of two classes is this minus their similarity."""
+        return 0.0 if self.function == "pairwise" else 1.0
+
+    @property
     def by_channel(self) -> bool:
         """Whether similarities are sums over channels: cosines of vectors of channels."""
         return MOMENTS[self.variable] == "channel" and self.function == "cosine"

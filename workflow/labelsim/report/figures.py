@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font_names
 from PIL import Image, ImageOps
 from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
+from labelsim.statistics.clustering import average_linkage, compared, distances, leaves
 from labelsim.storage.atomic import write_whole
 
 __all__ = [
-    "MAX_CLUSTERED",
     "Neighbor",
     "Row",
     "heatmap_figure",
@@ -38,8 +37,6 @@ GREY, PALE = "0.4", "0.9"
 MORE_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", "Noto Sans")
 PER_LINE = 10  # neighbors; more continue on the next line
 MAX_LABELED = 60  # classes of a heat map with names and dendrogram
-MAX_CLUSTERED = 5000  # classes; memory and time grow with their square
-MAX_OPTIMALLY_ORDERED = 1000  # classes; the optimal order takes at least quadratic time
 
 
 class Neighbor(NamedTuple):
@@ -118,37 +115,35 @@ def neighbors_figure(class_name: str, class_image: Image.Image | None, rows: Seq
 
 
 @_style()
-def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str) -> Figure:
+def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str, largest: float = 1.0) -> Figure:
     """Draw a similarity matrix, its classes in the order of a hierarchical clustering.
 
-    The clustering is average linkage on 1 - similarity. Classes without any similarity are left out.
+    The clustering is `labelsim.statistics.clustering.average_linkage`. Classes without any similarity are left out.
 
     Parameters
     ----------
     similarity : ndarray of float, shape (C, C)
-        Similarities, -1 to 1; NaN where there is none.
+        Similarities; NaN where there is none.
     names : sequence of str
         The C names.
     title : str
         Title of the figure.
+    largest : float
+        Similarity of two classes that are the same.
 
     Returns
     -------
     matplotlib.figure.Figure
         To be written by `save`; it says so if fewer than two classes have a similarity.
-
-    References
-    ----------
-    `scipy.cluster.hierarchy.linkage`; the order of the leaves is Bar-Joseph et al. (2001).
     """
-    kept = _kept(similarity)
+    kept = compared(similarity)
     left_out = len(similarity) - len(kept)
     note = f"{left_out:,} {'class' if left_out == 1 else 'classes'} left out: no similarity" if left_out else ""
     if len(kept) < 2:
         return text_figure(title, "Fewer than two classes have a similarity: there is nothing to draw.")
     matrix = np.asarray(similarity, dtype=np.float64)[np.ix_(kept, kept)]
-    tree = _cluster(matrix)
-    order = hierarchy.leaves_list(tree)
+    tree = average_linkage(distances(matrix, largest))
+    order = leaves(tree)
     labeled = len(kept) <= MAX_LABELED
     side = max(3, 0.15 * len(kept)) if labeled else 7
     figure = Figure(figsize=(side, side))
@@ -254,22 +249,6 @@ def _fit(text: str, inches: float, points: float, lines: int = 1) -> str:
         if max(widths) <= inches * DPI:
             break
     return "\n".join(wrapped) if text else ""
-
-
-def _kept(similarity: np.ndarray) -> np.ndarray:
-    """Return the indices of the classes that have a similarity to any other class."""
-    present = np.isfinite(similarity)
-    np.fill_diagonal(present, False)
-    return np.flatnonzero(present.any(axis=1))
-
-
-def _cluster(matrix: np.ndarray) -> np.ndarray:
-    """Return the average linkage of 1 - similarity; a missing similarity counts as 0."""
-    symmetric = np.nan_to_num((matrix + matrix.T) / 2)
-    distance = np.clip(1 - symmetric, 0, 2)  # rounding may take a cosine beyond 1
-    np.fill_diagonal(distance, 0)
-    optimal = len(matrix) <= MAX_OPTIMALLY_ORDERED
-    return hierarchy.linkage(squareform(distance, checks=False), method="average", optimal_ordering=optimal)
 
 
 def _colors(matrix: np.ndarray) -> tuple[Colormap, float, float]:

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 
 from labelsim.methods import METHODS
-from labelsim.report.figures import MAX_CLUSTERED, heatmap_figure, save, text_figure
+from labelsim.report.figures import heatmap_figure, save, text_figure
+from labelsim.statistics.clustering import MAX_CLUSTERED
 from labelsim.storage.zarr_store import load, open_store
 
 __all__ = ["heatmap"]
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 def heatmap(similarity: Path, method: str, output: Path) -> None:
     """Draw a similarity matrix, its classes in the order of a hierarchical clustering.
 
-    With more than `labelsim.report.figures.MAX_CLUSTERED` classes, the picture only says so.
+    With more than `labelsim.statistics.clustering.MAX_CLUSTERED` classes, the picture only says so.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def heatmap(similarity: Path, method: str, output: Path) -> None:
     output : Path
         The PNG file to write.
     """
-    dataset, title = open_store(similarity), METHODS[method].label
+    dataset, title, largest = open_store(similarity), METHODS[method].label, METHODS[method].largest
     if (classes := dataset.sizes["class"]) > MAX_CLUSTERED:
         logger.info("No heat map of %s: %s classes are too many", method, f"{classes:,}")
         text = (
@@ -39,4 +40,4 @@ def heatmap(similarity: Path, method: str, output: Path) -> None:
         return
     where = {"group": slice(0, 1)} if "group" in dataset[method].dims else {}  # the first is the group `all`
     matrix = load(dataset, method, **where).reshape(classes, classes)
-    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), title), output)
+    save(heatmap_figure(matrix, load(dataset, "class_name").tolist(), title, largest), output)
