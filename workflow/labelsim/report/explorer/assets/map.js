@@ -6,7 +6,7 @@ const PICTURE = 38; // pixels, with its frame
 const COVERED = 0.36; // of the map, at most, when classes are drawn as images
 
 const COLORINGS = {
-  branch: ["WordNet branch", () => Boolean(classes.branch)],
+  branch: ["WordNet branch", () => (classes.branch ?? []).some((name) => name !== null)],
   top1: ["top-1 accuracy", () => classes.top1.some((value) => value !== null)],
   stable: ["stability", () => Boolean(classes.stable)],
   none: ["none", () => true],
@@ -36,7 +36,7 @@ function MapPlane({ positions, parameters, go }) {
     const share = Math.min(1, (performance.now() - start) / MOVING);
     const eased = share * share * (3 - 2 * share);
     const of = (axis) => (from[axis][index] === null ? to[axis][index] : from[axis][index] + (to[axis][index] - from[axis][index]) * eased);
-    return to.x[index] === null ? null : [0.5 + of("x"), 0.5 - of("y")];
+    return to.x[index] === null ? null : [of("x"), 1 - of("y")];
   };
   const nearest = (x, y, accept = () => true) => {
     let [best, least] = [-1, Infinity];

@@ -35,7 +35,12 @@ function MatrixPlane({ method, methods, matrix, tree, parameters, go }) {
   const branches = useMemo(() => branchesOf(tree), [tree]);
   // Few names stand beside the matrix; many lie over its edge once it is zoomed.
   const beside = n <= 45;
-  const strip = window.innerWidth < 700 ? 84 : 140;
+  const strip = useMemo(() => {
+    const context = document.createElement("canvas").getContext("2d");
+    context.font = "13px system-ui, sans-serif";
+    const widths = tree.order.map((index) => context.measureText(classes.class_name[index]).width);
+    return Math.min(window.innerWidth < 700 ? 84 : 150, Math.max(...widths) + 14);
+  }, [tree]);
   const tall = window.innerWidth < 700 ? 36 : 70;
   const margins = beside ? [tall, tall, strip, strip] : [tall, tall, 34, 20];
   /** The square in which the matrix is shown: left, top, side. */
