@@ -11,6 +11,7 @@ function MatrixView({ parameters, go }) {
     return html`<p class="nothing">There is no matrix here. ${reason} similarity.zarr contains all similarities.</p>`;
   }
   if (!matrix || !tree) return html`<p class="nothing">Loading …</p>`;
+  if (tree.order.length < 2) return html`<p class="nothing">Fewer than two classes have a similarity: there is nothing to draw.</p>`;
   return html`<${MatrixPlane} key=${method} method=${method} methods=${methods} matrix=${matrix} tree=${tree} parameters=${parameters} go=${go} />`;
 }
 
