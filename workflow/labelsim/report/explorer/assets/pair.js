@@ -166,6 +166,7 @@ function Evidence({ a, b }) {
             </tbody>
           </table>
         </div>
+        ${value === "t" && html`<p class="legend">t below 0: images of the class activate the channel less than all others do.</p>`}
       </figure>
     </div>`}
   </section>`;
