@@ -37,6 +37,10 @@ if not workflow.overwrite_configfiles:
     configfile: Path(workflow.basedir) / "config" / "config.yaml"
 
 
+# Used with --sdm apptainer only: docs/containers.md.
+container: os.environ.get("LABELSIM_IMAGE", "labelsim.sif")
+
+
 include: "rules/demo.smk"
 
 
