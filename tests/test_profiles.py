@@ -53,6 +53,11 @@ def test_the_rules_that_a_profile_names_exist(name):
     assert set(profile.get("group-components", {})) <= set(profile.get("groups", {}).values())
 
 
+@pytest.mark.parametrize("name", ["kubernetes", "googlebatch"])
+def test_the_jobs_that_share_a_machine_are_those_of_slurm(name):
+    assert read(name)["groups"] == read("slurm")["groups"]
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_triggers_are_those_of_the_default_profile_or_fewer(name):
     assert "code" not in read(name)["rerun-triggers"]
