@@ -86,7 +86,7 @@ def test_report(demo, run):
         assert name in html
 
 
-@pytest.mark.parametrize(("page", "number"), [("README.md", 4), ("docs/analysis.md", 10)])
+@pytest.mark.parametrize(("page", "number"), [("README.md", 4), ("docs/analysis.md", 12)])
 def test_python_of_the_documents_runs(demo, monkeypatch, capsys, page, number):
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
