@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import chdir
@@ -320,6 +321,60 @@ def test_new_images_put_the_moments_out_of_date(copy, base):
     assert f"{len(left)} files ({size})" in findings.lines()[-1]
     delete(left[0], Random())
     assert len(check(RUN).former) == len(left) - 1
+
+
+def test_clean_lists_the_files_of_outdated_shards_and_deletes_them_when_told(copy, base, monkeypatch, capsys):
+    images = shutil.copytree(base / "images", copy / "images")
+    next((images / "owl").iterdir()).unlink()
+    Path(PATHS.rejects("0123456789abcdef")).touch()  # of a shard that was never finished
+    before = names()
+    scan_and_shard(load(toy.config()))
+    (shard_before,) = set(before) - set(names())
+    left = {path for path in RUN.rglob("*") if path.is_file()}
+    gone = {path for path in left if shard_before in str(path) or "0123456789abcdef" in str(path)}
+    assert len({path.parts[2] for path in gone}) == 3  # shards, features and moments
+    monkeypatch.setenv("LABELSIM_CLAIM", "")  # so that it is taken back after the test
+
+    result = CliRunner().invoke(cli.app, ["clean", str(RUN)], catch_exceptions=False)
+    assert result.exit_code == 0
+    for name in (PATHS.features(shard_before), PATHS.shard(shard_before), PATHS.rejects("0123456789abcdef")):
+        assert name in result.output
+    assert f"{sum(path.stat().st_size for path in gone) / 1e6:.1f} MB" in result.output.splitlines()[-1]
+    assert {path for path in RUN.rglob("*") if path.is_file()} == left
+
+    # A process that works on the run keeps them.
+    work = "import sys; from pathlib import Path; from labelsim.storage.locks import claim_run; "
+    work += "claim_run(Path(sys.argv[1])); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", work, str(RUN)], **pipes) as worker:
+        worker.stdout.readline()
+        monkeypatch.setattr(sys, "argv", ["labelsim", "clean", str(RUN), "--yes"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert f"process {worker.pid} " in capsys.readouterr().err
+        assert left <= set(RUN.rglob("*"))
+        worker.communicate()
+
+    result = CliRunner().invoke(cli.app, ["clean", str(RUN), "--yes"], catch_exceptions=False)
+    assert result.exit_code == 0
+    kept = {path for path in RUN.rglob("*") if path.is_file() and path.name != ".labelsim.lock"}
+    assert kept == left - gone
+    assert check(RUN).former == []
+    assert not [path for path in RUN.rglob("*") if shard_before in path.name]
+    result = CliRunner().invoke(cli.app, ["clean", str(RUN), "--yes"], catch_exceptions=False)
+    assert str(RUN) in result.output
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "results", "results/toy/network.json"])
+def test_clean_of_what_is_no_run_ends_with_a_message(copy, folder, monkeypatch, capsys):
+    for arguments in (["clean", folder], ["clean", folder, "--yes"]):
+        monkeypatch.setattr(sys, "argv", ["labelsim", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert caught.value.code == 1
+        output, error = capsys.readouterr()
+        assert output == ""
+        assert error.startswith(folder)
 
 
 def test_a_scan_that_no_cut_followed_puts_the_index_out_of_date(copy, base):

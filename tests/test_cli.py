@@ -297,6 +297,71 @@ def test_layers_of_a_configuration_that_is_not_there_or_wrong(tmp_path, monkeypa
 
 
 @pytest.fixture
+def images(tmp_path, monkeypatch) -> Path:
+    """Class folders of wnids and a name, one of them empty; the current folder is the one above."""
+    for folder, number in (("n01440764", 3), ("n02799071", 2), ("Straße", 1), ("empty", 0)):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+        for i in range(number):
+            (tmp_path / "images" / folder / f"{i}.png").write_bytes(b"any")
+    (tmp_path / "images" / "list.txt").touch()
+    (tmp_path / "network.py").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "images"
+
+
+def configured(report: str) -> list[str]:
+    """Write a configuration; the arguments of `labelsim classes`."""
+    model = "{name: 'network.py:build', transform: 'network.py:transform'}"
+    dataset = "{source: images, images_per_class: 2}"
+    Path("config.yaml").write_text(f"run: a\ndataset: {dataset}\nmodel: {model}\nreport: {{classes: {report}}}\n")
+    return ["classes", "--configfile", "config.yaml"]
+
+
+def test_classes_of_a_dataset_before_a_run(images):
+    before = sorted(images.parent.rglob("*"))
+    result = CliRunner().invoke(cli.app, configured("[tench, n02799071, STRASSE]"), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert sorted(images.parent.rglob("*")) == sorted([*before, images.parent / "config.yaml"])
+    lines = result.output.splitlines()
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert cells == [
+        ["Straße", "Straße", "1"],
+        ["empty", "empty", "0"],
+        ["n01440764", "tench", "2"],
+        ["n02799071", "baseball", "2"],
+    ]
+    drawn = [line.partition(": ")[2] for line in lines if line.startswith("report.classes: ")]
+    assert drawn == [
+        "'tench' is tench (n01440764)",
+        "'n02799071' is baseball (n02799071)",
+        "'STRASSE' is Straße",
+    ]
+    assert re.findall(r"\d+", lines[-1]) == ["4", "5"]
+    assert [line for line in lines if line.startswith("note: ")] == [
+        "note: ignored 1 files outside the class folders",
+        "note: 1 class folders are empty",
+    ]
+
+
+def test_classes_to_draw_that_are_not_there_are_named_before_a_run(images, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["labelsim", *configured("[tensh, baseball, e]")])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    output, errors = capsys.readouterr()
+    assert "report.classes: 'baseball' is " in output
+    assert re.search("report.classes: .*'tensh'.*did you mean tench", errors)
+    assert re.search("report.classes: 'e' may mean 4 classes", errors)
+
+
+def test_classes_of_a_source_that_is_not_there(images, monkeypatch, capsys):
+    arguments = configured("[]")
+    images.rename("elsewhere")
+    assert "dataset.source: " in failing(arguments, monkeypatch, capsys)
+    assert failing(["classes", "--configfile", "no.yaml"], monkeypatch, capsys).startswith("no.yaml ")
+
+
+@pytest.fixture
 def two_runs(tmp_path):
     """Runs with classes in another order, and one more in the second; its methods have their places exchanged."""
     ids = [f"class {i}" for i in range(12)]

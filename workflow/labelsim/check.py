@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from PIL import Image
 
 from labelsim.dataset.shards import shard_name
 from labelsim.errors import LabelsimError
+from labelsim.former import SHARD, files_in, former, is_former
 from labelsim.network.outputs import identifying
 from labelsim.run import Paths, committed
 from labelsim.storage.damage import command, unreadable
@@ -43,7 +43,6 @@ _TOGETHER = (
     ("wordnet", "wordnet_pairs"),
     ("map", "tree"),
 )
-_SHARD = re.compile(r"\.?([0-9a-f]{16})(?=\.)")  # at the start of a file name
 
 
 @dataclass
@@ -100,7 +99,9 @@ class Findings:
             found += ["", f"Then check again. {intact}."]
         if self.former:
             size = _megabytes(sum(path.stat().st_size for path in self.former))
-            found.append(f"{len(self.former):,} files ({size}) belong to outdated shards. You may delete them.")
+            found.append(
+                f"{len(self.former):,} files ({size}) belong to outdated shards; `labelsim clean` deletes them."
+            )
         return found
 
 
@@ -131,7 +132,8 @@ def check(folder: Path, watch: Callable[[Sequence[Path]], Iterable[Path]] = iter
         run.verify(path)
     run.find_missing()
     run.compare()
-    run.findings.former = [file for file in folder.glob("*/**/*") if file.is_file() and run.is_former(file)]
+    if run.findings.shards:
+        run.findings.former = [file for path in former(folder) for file in files_in(path)]
     return run.findings
 
 
@@ -151,8 +153,7 @@ class _Check:
 
     def is_former(self, path: Path) -> bool:
         """Whether a file belongs to a shard that the index does not name."""
-        found = _SHARD.match("".join(path.relative_to(self._folder).parts[1:2]))
-        return found is not None and bool(self._shards) and found[1] not in self._shards
+        return bool(self._shards) and is_former("".join(path.relative_to(self._folder).parts[1:2]), self._shards)
 
     def verify(self, path: Path) -> None:
         """Find damage in a file or store, and keep its record."""
@@ -216,7 +217,7 @@ class _Check:
             if needed:
                 self.findings.missing += absent
             else:
-                unmade.update(str(path.with_name(_SHARD.sub("*", path.name))) for path in absent)
+                unmade.update(str(path.with_name(SHARD.sub("*", path.name))) for path in absent)
         self.findings.unmade = [f"{name} ({n} of {len(shards)})" if "*" in name else name for name, n in unmade.items()]
 
     def compare(self) -> None:

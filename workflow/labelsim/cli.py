@@ -1,4 +1,4 @@
-"""The command `labelsim`: show a run's progress and results; explain images; compare runs; verify files."""
+"""The command `labelsim`: what a run would use; its progress and results; images, other runs, and files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from labelsim.config import read
-from labelsim.dataset.classes import find_class
+from labelsim.config import check_files, read
+from labelsim.dataset.classes import class_names, find_class
 from labelsim.errors import LabelsimError
 from labelsim.jobs.progress import read_progress
 from labelsim.methods import METHODS
@@ -52,13 +52,15 @@ def main() -> None:
 def layers(
     configfile: Annotated[Path, typer.Option(help="The configuration of a run.")] = Path("config/config.yaml"),
 ) -> None:
-    """Show the layers that a run would probe."""
+    """Show the layers that a run would probe.
+
+    The network is built with its weights, and its features are checked to repeat. No image is looked at: see
+    `labelsim classes`.
+    """
     from labelsim.network.model import load_model  # imports torch, which the other commands do not need
     from labelsim.network.repeatability import check_repeatable
 
-    if not configfile.exists():
-        raise LabelsimError(f"{configfile} does not exist; give the configuration of a run with --configfile")
-    config = read(configfile)
+    config = _read(configfile)
     model = load_model(config["model"], config["probe"])
     check_repeatable(model)
     table = Table("layer", "channels")
@@ -85,6 +87,47 @@ def layers(
         f"input {' x '.join(map(str, model.input_shape))}",
         markup=False,
     )
+
+
+@app.command()
+def classes(
+    configfile: Annotated[Path, typer.Option(help="The configuration of a run.")] = Path("config/config.yaml"),
+) -> None:
+    """Show the classes that a run would have: ids, names and numbers of images; and which of them it would draw.
+
+    The images are listed as in a run, and nothing is written. The network is not built: see `labelsim layers`.
+    """
+    import numpy as np
+
+    from labelsim.stages.scan import listed  # imports what the other commands do not need
+
+    config = _read(configfile)
+    check_files(config)
+    _, format, listing = listed(config["dataset"])
+    table_of_names = config["dataset"]["class_names"]
+    names = class_names(listing.classes, None if table_of_names == "auto" else Path(table_of_names))
+    images = np.bincount(listing.samples["class_index"].to_numpy(), minlength=len(names))
+    console, table = _console(), Table("class_id", "class_name", "images")
+    table.columns[2].justify = "right"
+    for id_, name, number in zip(listing.classes, names, images, strict=True):
+        table.add_row(escape(id_), escape(name), f"{number:,}")
+    console.print(table)
+    for kind, number in listing.skipped.items():
+        console.print(f"note: ignored {number:,} {kind}", markup=False)
+    for kind, number in listing.notes.items():
+        console.print(f"note: {number:,} {kind}", markup=False)
+    unknown = []
+    for label in config["report"]["classes"]:
+        try:
+            index = find_class(label, listing.classes, names)
+        except LabelsimError as error:
+            unknown.append(f"report.classes: {error}")
+        else:
+            known = {"class_id": listing.classes, "class_name": names}
+            console.print(f"report.classes: {label!r} is {_label(known, index)}", markup=False)
+    console.print(f"{len(names):,} classes, {images.sum():,} images ({format})", markup=False)
+    if unknown:
+        raise LabelsimError("\n".join(unknown))
 
 
 @app.command()
@@ -308,6 +351,40 @@ def check(
     print("\n".join(findings.lines()))
     if not findings.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def clean(
+    run: Annotated[Path, typer.Argument(help="The run's folder, such as results/demo.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them.")] = False,
+) -> None:
+    """List the files of outdated shards, which nothing reads; delete them with --yes.
+
+    A shard is outdated when its images have changed, or are cut in another way.
+    """
+    from labelsim import former  # imports what the other commands do not need
+
+    found = former.former(run)
+    table, sizes = Table("", "files", "MB"), []
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for path in found:
+        files = former.files_in(path)
+        sizes.append(sum(file.stat().st_size for file in files))
+        table.add_row(escape(str(path)), f"{len(files):,}", f"{sizes[-1] / 1e6:,.1f}")
+    if not found:
+        print(f"{run}: no files of outdated shards")
+        return
+    if yes:
+        former.delete_former(run)
+    _console().print(table)
+    print(f"{sum(sizes) / 1e6:,.1f} MB" + (" deleted" if yes else " to delete, with --yes"))
+
+
+def _read(configfile: Path) -> dict[str, Any]:
+    if not configfile.exists():
+        raise LabelsimError(f"{configfile} does not exist; give the configuration of a run with --configfile")
+    return read(configfile)
 
 
 def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str], group: str, k: int) -> Table:

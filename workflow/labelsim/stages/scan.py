@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import compute
 
-from labelsim.dataset.formats.base import Source, digest
+from labelsim.dataset.formats.base import Listing, Source, digest
 from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import format_of, open_source
 from labelsim.errors import LabelsimError
 from labelsim.storage.parquet import write_table
 
-__all__ = ["scan"]
+__all__ = ["listed", "scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +40,8 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
     LabelsimError
         If there are no images, or the source cannot be read.
     """
-    format = format_of(dataset["source"], dataset["format"], dataset["labels"])
-    source = open_source(dataset["source"], format, dataset["labels"], dataset["columns"])
-    logger.info("Listing the images of %s (%s)", dataset["source"], format)
-    listing = source.list()
+    source, format, listing = listed(dataset)
     samples = listing.samples
-    if not len(samples):
-        raise LabelsimError(f"dataset.source: there are no images in {dataset['source']}")
-    if dataset["images_per_class"] is not None:
-        samples = choose(samples, dataset["images_per_class"])
     if dataset["content_digest"]:
         digests = pa.array(_digests(source, samples, threads), pa.large_string())
         samples = samples.append_column("content", digests)
@@ -71,6 +64,39 @@ def scan(dataset: Mapping[str, Any], manifest: Path, threads: int = 1) -> None:
         "notes": listing.notes,
     }
     write_table(samples, manifest, metadata)
+
+
+def listed(dataset: Mapping[str, Any]) -> tuple[Source, str, Listing]:
+    """List the images of the dataset, at most `images_per_class` of each class; nothing is written.
+
+    Parameters
+    ----------
+    dataset : mapping
+        The configuration's section `dataset`.
+
+    Returns
+    -------
+    source : Source
+        What reads the images.
+    format : str
+        Format of the dataset, detected if it is `auto`.
+    listing : Listing
+        The classes and the images.
+
+    Raises
+    ------
+    LabelsimError
+        If there are no images, or the source cannot be read.
+    """
+    format = format_of(dataset["source"], dataset["format"], dataset["labels"])
+    source = open_source(dataset["source"], format, dataset["labels"], dataset["columns"])
+    logger.info("Listing the images of %s (%s)", dataset["source"], format)
+    listing = source.list()
+    if not len(listing.samples):
+        raise LabelsimError(f"dataset.source: there are no images in {dataset['source']}")
+    if dataset["images_per_class"] is not None:
+        listing = listing._replace(samples=choose(listing.samples, dataset["images_per_class"]))
+    return source, format, listing
 
 
 def _digests(source: Source, samples: pa.Table, threads: int) -> Iterator[str]:
