@@ -199,6 +199,27 @@ def test_a_wrong_value_is_named_with_what_was_expected(key, value, shown, expect
 
 
 @pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["S", "H", "P"], ["welch", "hidden", "gap"]),
+        (["P"], ["gap"]),
+        (["output", "S", "hidden"], ["output", "welch", "hidden"]),
+    ],
+)
+def test_the_names_of_the_paper_stand_for_methods(names, expected):
+    config = given("similarity.methods", names)
+    assert load(config)["similarity"]["methods"] == expected
+    assert config == given("similarity.methods", names)
+
+
+@pytest.mark.parametrize("names", [["S", "welch"], ["gap", "hidden", "P"], ["H", "H"]])
+def test_a_method_under_two_names_is_given_twice(names):
+    (problem,) = problems(given("similarity.methods", names))
+    assert problem.startswith(f"similarity.methods: {names} is not valid; expected ")
+    assert "twice" in problem
+
+
+@pytest.mark.parametrize(
     ("key", "value", "start"),
     [
         ("similarity.methods", ["gap", "welsh"], "similarity.methods.1: 'welsh' is not valid; expected one of welch,"),

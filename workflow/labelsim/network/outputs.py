@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labelsim.dataset.classes import read_class_table
+from labelsim.dataset.imagenet import imagenet_names
 from labelsim.errors import LabelsimError
 
 __all__ = ["feature_parts", "identifying", "output_labels"]
@@ -54,6 +55,8 @@ def output_labels(classes: str, network: Mapping[str, Any], dataset: Sequence[st
         labels = network["information"]["labels"]
     elif classes == "dataset":
         labels = list(dataset)
+    elif classes == "imagenet-1k":
+        labels = list(imagenet_names())
     else:
         labels = list(read_class_table(Path(classes)))
     if labels is not None and len(labels) != network["outputs"]:
