@@ -144,6 +144,7 @@ def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, tr
         "weights": "weights.pth",
         "images": {"used": 250, "rejected": 0},
         "classes": 5,
+        "classes_without_images": 0,
         "layers": 1,
         "channels": 8,
         "excluded_channels": {"all": 0},

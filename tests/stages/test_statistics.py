@@ -167,12 +167,39 @@ def test_layer_group_that_matches_nothing(folder):
         similarities({"moments": folder / "moments.zarr"}, ["gap"], {"late": ["conv[3]"]}, folder / "out.zarr")
 
 
+def reject(folder, number: int) -> list[str]:
+    """Record so many unusable images of the class b in the second shard; their ids."""
+    ids = [f"b/{i}" for i in range(number)]
+    rows = {"sample_id": ids, "class_id": ["b"] * number, "reason": ["empty file", "too large"] * 10}
+    write_table(Table.from_pydict({key: column[:number] for key, column in rows.items()}), folder / "second.parquet")
+    return ids
+
+
 def test_rejects_up_to_the_limit_are_allowed(folder):
-    rows = {"sample_id": ["b/1", "b/2"], "class_id": ["b", "b"], "reason": ["empty file", "too large"]}
-    write_table(Table.from_pydict(rows), folder / "second.parquet")
-    assert merged(folder, limit=0.1)["rejected"].values.tolist() == [0, 2, 0]
-    with pytest.raises(LabelsimError, match=r"2 of 20 images \(10\.0%\).*extract\.max_reject_fraction.*9\.0%"):
-        merged(folder, limit=0.09)
+    reject(folder, 12)
+    assert merged(folder, limit=0.6)["rejected"].values.tolist() == [0, 12, 0]
+    with pytest.raises(
+        LabelsimError, match=r"12 of 20 images \(60\.0%\).*extract\.max_reject_fraction.*59\.0%"
+    ) as caught:
+        merged(folder, limit=0.59)
+    assert "6: empty file" in str(caught.value)
+    reject(folder, 11)
+    with pytest.raises(LabelsimError, match="11 of 20 images"):
+        merged(folder, limit=0.01)
+
+
+def test_a_few_rejects_end_no_run_and_are_named(folder, caplog):
+    ids = reject(folder, 10)
+    with caplog.at_level("WARNING"):
+        merged(folder, limit=0.01)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert all(f"{id_}: " in warning for id_ in ids)
+    with pytest.raises(LabelsimError, match=r"10 of 20 images") as caught:
+        merged(folder, limit=0)
+    assert all(f"{id_}: " in str(caught.value) for id_ in ids)
+    write_document(folder / "index.json", {"digest": "digest", "images": 10})
+    with pytest.raises(LabelsimError, match=r"10 of 10 images"):  # none is left
+        merged(folder, limit=0.01)
 
 
 def test_a_damaged_store_is_named(folder):

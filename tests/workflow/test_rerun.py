@@ -102,12 +102,12 @@ def allow(folder: Path, rejects: float) -> None:
 def test_too_many_rejects_fail_after_everything_is_written(copy, run):
     results = copy / "results/toy"
     tables = sorted(results.glob("features/*.rejects.parquet"))
-    allow(copy, 0.001)
+    allow(copy, 0)
     outcome = run(copy)
     assert outcome.code == 1
     assert outcome.jobs == ["merge"]
-    assert re.search(r"\b3 of .*extract\.max_reject_fraction.* 0\.1%", outcome.output)
-    assert "1: empty file" in outcome.output
+    assert re.search(r"\b3 of .*extract\.max_reject_fraction.* 0\.0%", outcome.output)
+    assert "boat/empty.png: empty file" in outcome.output
     assert "results/toy/features/*.rejects.parquet" in outcome.output
     assert "Traceback" not in outcome.output
     rejected = [row["sample_id"] for table in tables for row in parquet.read_table(table).to_pylist()]

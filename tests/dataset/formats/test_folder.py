@@ -109,6 +109,42 @@ def test_only_empty_classes_give_an_empty_table(tmp_path):
     assert listing.samples.num_rows == 0
 
 
+def suspicions(source: Path, caplog) -> list[str]:
+    caplog.clear()
+    open_source(source, "folder").list()
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_source_that_may_be_one_folder_too_high_is_a_warning(tmp_path, caplog):
+    for name in (
+        "data/ant/1.png",
+        "data/bee/1.png",
+        "data/bee/deep/2.png",
+        "data/list.txt",
+        "pk/ant/1.png",
+        "pk/cat/1",
+    ):
+        write(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    (warning,) = suspicions(tmp_path, caplog)
+    assert all(text in warning for text in ("2 classes", "data, pk", "data/ant, data/bee", str(tmp_path / "data")))
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        ["ant/1.png", "bee/1.png"],
+        ["ant/images/1.png", "bee/images/1.png"],  # Tiny ImageNet
+        ["ant/left/1.png", "ant/right/1.png", "bee/1.png"],
+        ["ant/1.png", "ant/left/1.png", "ant/right/1.png", "bee/left/1.png", "bee/right/1.png"],
+    ],
+)
+def test_class_folders_with_folders_in_them_are_no_suspicion(tmp_path, caplog, right):
+    for name in right:
+        write(tmp_path / name)
+    assert suspicions(tmp_path, caplog) == []
+
+
 def test_follows_links(tmp_path):
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "root"
     write(elsewhere / "dogs" / "1.png", b"dog")

@@ -29,6 +29,8 @@ __all__ = ["merge_shards"]
 
 logger = logging.getLogger(__name__)
 
+_FEW = 10  # unusable images: no run ends because of them, and they are named
+
 
 def merge_shards(
     shards: Sequence[Path], rejects: Sequence[Path], index: Path, max_reject_fraction: float, output: Path
@@ -44,7 +46,8 @@ def merge_shards(
     index : Path
         As the stage `shard` wrote it.
     max_reject_fraction : float
-        More unusable images are an error, which is raised after the store is written.
+        More unusable images are an error, which is raised after the store is written. Up to ten are none, unless this
+        is 0 or no image is left.
     output : Path
         The Zarr store to write: like the shards', but for all classes, and with `class_name` and `rejected`, the number
         of unusable images of each class.
@@ -88,13 +91,14 @@ def merge_shards(
     computed_by = list(map(json.loads, sorted({canonical(v) for data in datasets for v in data.attrs["computed_by"]})))
     writer.commit({"dataset_digest": contents["digest"], "underflow": lost, "computed_by": computed_by})
     logger.info(
-        "%s images of %s classes; %s could not be used",
+        "%s images of %s classes (%s without a usable image); %s images could not be used",
         f"{count.sum():,}",
         f"{len(ids):,}",
+        f"{(count.sum(axis=0) == 0).sum():,}",
         f"{by_class.total():,}",
     )
-    reasons = Counter(reason for table in tables for reason in table["reason"].to_pylist())
-    _check_rejects(reasons, contents["images"], max_reject_fraction, rejects)
+    found = [row for table in tables for row in table.select(["sample_id", "reason"]).to_pylist()]
+    _check_rejects(found, contents["images"], max_reject_fraction, rejects)
 
 
 def _arrays(folds: int, classes: int, widths: Mapping[str, int]) -> dict[str, Array]:
@@ -128,14 +132,22 @@ def _sum_hits(datasets: Sequence[xarray.Dataset], members: Sequence[Any], name: 
     return total
 
 
-def _check_rejects(reasons: Counter[str], images: int, limit: float, tables: Sequence[Path]) -> None:
-    rejected = reasons.total()
-    if rejected <= limit * images:
+def _check_rejects(found: Sequence[Mapping[str, str]], images: int, limit: float, tables: Sequence[Path]) -> None:
+    """Name the unusable images if they are few; an error if they are too many."""
+    rejected = len(found)
+    if rejected <= _FEW:
+        heading, lines = "Images:", [f"{row['sample_id']}: {row['reason']}" for row in found]
+    else:
+        reasons = Counter(row["reason"] for row in found).most_common(5)
+        heading, lines = "Most frequent reasons:", [f"{number:,}: {reason}" for reason, number in reasons]
+    listed = "\n".join(f"  {line}" for line in lines)
+    if rejected <= limit * images or (rejected <= _FEW and rejected < images and limit > 0):
+        if found:
+            logger.warning("Images that could not be used: %s. %s\n%s", f"{rejected:,}", heading, listed)
         return
-    listed = "\n".join(f"  {number:,}: {reason}" for reason, number in reasons.most_common(5))
     raise LabelsimError(
         f"{rejected:,} of {images:,} images ({rejected / images:.1%}) could not be used; "
-        f"extract.max_reject_fraction allows {limit:.1%}. Most frequent reasons:\n{listed}\n"
+        f"extract.max_reject_fraction allows {limit:.1%}. {heading}\n{listed}\n"
         f"All are listed in {tables[0].parent}/*.rejects.parquet (read them with labelsim.open_run(…).rejects()). "
         "Fix the images and run with --forcerun scan extract, or raise the limit."
     )

@@ -104,6 +104,7 @@ def _summary(
         "weights": config["model"]["weights"],
         "images": {"used": int(used.sum()), "rejected": int(rejected.sum())},
         "classes": len(ids),
+        "classes_without_images": int((used == 0).sum()),
         "layers": len(network["layers"]),
         "channels": moments.sizes["channel"],
         "excluded_channels": matrices.attrs["excluded_channels"],

@@ -1,9 +1,10 @@
 """Class folders: each folder directly in the source is a class, the files in it at any depth are its samples."""
 
+import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +13,11 @@ from labelsim.dataset.formats.base import Listing, Progress, Source
 from labelsim.dataset.formats.files import entries, is_folder, is_image, stats, why_ignored
 from labelsim.dataset.labels import class_ids_of_folders
 from labelsim.dataset.manifest import FOUND, sample_table
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, listed
 
 __all__ = ["FolderSource"]
+
+logger = logging.getLogger(__name__)
 
 OUTSIDE = "files outside the class folders"
 BROKEN = "broken links outside the class folders"
@@ -45,6 +48,7 @@ class FolderSource(Source):
         progress = Progress("class folders", len(ids))
         tables = []
         empty = 0
+        nested: dict[str, list[str]] = {}  # folders in class folders that have no images of their own
         for number, folder in enumerate(ids):
             names, sizes = [], []
             for name, size in _files_in(self.path / folder, "", inside[folder], skipped):
@@ -53,12 +57,29 @@ class FolderSource(Source):
             progress.part()
             progress.image(len(names))
             empty += not names
+            if inner := _folders_only(names):
+                nested[folder] = inner
             paths = pa.array([f"{folder}/{name}" for name in names], pa.large_string())
             columns = [names, [number] * len(names), paths, pa.nulls(len(names), pa.int64()), sizes]
             tables.append(pa.table(columns, schema=_FOUND))
+        if nested and len(nested) == len(ids) - empty:
+            self._suspect(nested)
         classes = list(dict.fromkeys(ids.values()))
         samples = sample_table(pa.concat_tables(tables), list(ids.values()), classes)
         return Listing.of(classes, samples, skipped, {EMPTY: empty})
+
+    def _suspect(self, nested: Mapping[str, Sequence[str]]) -> None:
+        """Warn of a source that looks like the folder above class folders."""
+        folder, inner = next(iter(nested.items()))
+        logger.warning(
+            "%s is read as %s classes (%s), but no image is directly in these folders; all are in folders such as %s. "
+            "If those are the classes, set dataset.source to %s.",
+            self.path,
+            f"{len(nested):,}",
+            listed(list(nested)),
+            listed([f"{folder}/{name}" for name in inner]),
+            self.path / folder,
+        )
 
     def _files(self) -> Iterable[tuple[str, Path]]:
         # a file that comes or goes changes its folder; those deeper down would take too long
@@ -81,6 +102,14 @@ class FolderSource(Source):
         if not folders:
             raise LabelsimError(_no_class_folders(self.path, sorted(filter(is_image, files))))
         return folders
+
+
+def _folders_only(names: Sequence[str]) -> list[str]:
+    """The folders in a class folder, if it has several and no images of its own; else none."""
+    if any("/" not in name and is_image(name) for name in names):
+        return []
+    inner = sorted({name.partition("/")[0] for name in names if "/" in name})
+    return inner if len(inner) > 1 else []
 
 
 def _files_in(
