@@ -115,6 +115,8 @@ def test_top_shows_at_most_k(run):
 def test_top_of_a_layer_group_shows_the_hidden_state_too(run):
     (first, *_) = table(top("tench", "--run", run, "--group", "layer1"))
     assert first == ["1", "-0.400  Straße", "-0.100  baseball", "-0.400  Straße"]
+    notes = [line for line in top("tench", "--run", run, "--group", "layer1") if line.startswith("note: ")]
+    assert [note for note in notes if "layer groups" in note] == [note for note in notes if "hidden" in note] != []
 
 
 def test_top_of_several_classes(run):
@@ -156,6 +158,7 @@ def test_top_shows_the_stability_where_it_is_known(run):
         (["basebal1"], "'basebal1'.* baseball"),
         (["tench", "--method", "cosine"], "--method: .*'cosine'.* welch, hidden, gap"),
         (["tench", "--group", "layer9"], "--group: .*'layer9'.* all, layer1"),
+        (["tench", "--group", "layer1", "--method", "hidden"], "--group: hidden has no layer groups"),
     ],
 )
 def test_top_of_what_is_not_there_ends_with_a_message(run, arguments, named, monkeypatch, capsys):

@@ -106,7 +106,7 @@ def test_evidence_of_any_pair_with_images(base, root):
         (["10", str(ALONE)], f"class {ALONE} .*welch"),
         (["10", "12", "--method", "hidden"], "--method: .*'hidden'.* welch, gap"),
         (["10", "12", "--group", "middle"], "--group: .*'middle'.* all, first, late"),
-        (["10", "12", "--method", "gap_centered", "--group", "late"], "--group: .*'late'"),
+        (["10", "12", "--method", "gap_centered", "--group", "late"], "--group: gap_centered has no layer groups"),
         (["10", "no such class"], "'no such class'"),
     ],
 )

@@ -1,16 +1,21 @@
 import json
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import toy
+from stagewise import run_stages
 
 import labelsim
+from labelsim.config import load
 from labelsim.dataset.classes import write_classes
 from labelsim.errors import LabelsimError
 from labelsim.run import Paths, committed, figure_names, open_run
+from labelsim.stages.scan import scan
 from labelsim.storage.json_files import write_document
 from labelsim.storage.parquet import write_table
 from labelsim.storage.zarr_store import Array, Writer
@@ -75,9 +80,14 @@ def run(tmp_path):
     write(paths.welch, classes | t, class_values | CHANNEL_VALUES | {"t": np.arange(12.0).reshape(3, 4)})
     matrices = {
         "welch": Array(("group", "class", "neighbor"), (2, 3, 3), "float32"),
+        "hidden": Array(("class", "neighbor"), (3, 3), "float32"),
         "group_name": text("group", size=2),
     }
-    groups = {"welch": np.arange(18).reshape(2, 3, 3), "group_name": np.array(["all", "layer1"], dtype=object)}
+    groups = {
+        "hidden": np.arange(3, 12).reshape(3, 3),
+        "welch": np.arange(18).reshape(2, 3, 3),
+        "group_name": np.array(["all", "layer1"], dtype=object),
+    }
     write(paths.similarity, names | matrices, LABEL_VALUES | groups)
     return open_run(tmp_path / "results" / "test")
 
@@ -122,7 +132,8 @@ def test_network_and_provenance(run):
 def test_arrays_are_labelled(run):
     features = run.features("a")
     assert features["gap"].dims == ("sample", "channel")
-    assert set(features.coords) == {"layer", "layer_channel", "sample_id", "class_id", "class_index"}
+    assert set(features.coords) == {"layer", "layer_channel", "sample_id", "class_id", "class_name", "class_index"}
+    assert features["class_name"].values.tolist() == ["baseball", "Straße"]
     assert features["class_index"].values.tolist() == [1, 2]
     assert features["sample_id"].values.tolist() == ["a1", "a2"]
     assert run.moments()["count"].dims == ("fold", "class")
@@ -141,6 +152,65 @@ def test_a_similarity_matrix_is_selected_by_the_name_of_its_group(run):
     assert matrix.dims == ("class", "neighbor")
     assert matrix.values.tolist() == np.arange(9, 18).reshape(3, 3).tolist()
     assert matrix["neighbor_name"].values.tolist() == NAMES.tolist()
+
+
+def test_features_of_a_class_come_from_all_shards_in_the_order_of_the_manifest(run):
+    features = run.features(class_id="straße")
+    assert features["sample_id"].values.tolist() == ["b2", "a2"]
+    assert features["class_name"].values.tolist() == ["Straße"] * 2
+    assert features["class_index"].values.tolist() == [2, 2]
+    assert features["gap"].values.tolist() == [[1.0] * 4] * 2
+    assert features["layer"].values.tolist() == ["conv1", "conv1", "é", "é"]
+    assert run.features("a", class_id="straße")["sample_id"].values.tolist() == ["a2"]
+    assert run.features(class_id="n01440764").sizes == {"sample": 0, "channel": 4}  # a class without images
+    with pytest.raises(LabelsimError, match=r"class_id: .*'strasse'.*did you mean straße"):
+        run.features(class_id="strasse")
+    with pytest.raises(LabelsimError, match="shard"):
+        run.features()
+
+
+def test_one_matrix(run):
+    assert run.matrix("welch").values.tolist() == np.arange(9).reshape(3, 3).tolist()
+    assert run.matrix("welch", "layer1").values.tolist() == np.arange(9, 18).reshape(3, 3).tolist()
+    assert run.matrix("hidden").values.tolist() == np.arange(3.0, 12).reshape(3, 3).tolist()
+    with pytest.raises(LabelsimError, match="group: hidden has no layer groups"):
+        run.matrix("hidden", "layer1")
+    with pytest.raises(LabelsimError, match=r"group: .*'layer2'.*layer1"):
+        run.matrix("welch", "layer2")
+    with pytest.raises(LabelsimError, match=r"method: .*'gap'.*hidden, welch"):
+        run.matrix("gap")
+    noted = {str(name): "note" in matrix.attrs for name, matrix in run.similarity().items()}
+    assert noted == {"welch": False, "hidden": True}
+
+
+@pytest.mark.parametrize("read", [*("similarity", "welch", "moments")])
+def test_datasets_show_no_checksums(run, read):
+    dataset = getattr(run, read)()
+    assert not {"digest", "files", "identity", "dataset_digest"} & dataset.attrs.keys()
+    assert "identity" not in run.features("a").attrs
+    assert run.features(class_id="straße").attrs == {}  # those of a shard say nothing of a class
+
+
+def test_a_run_says_what_it_is(tmp_path):
+    folder = toy.write(tmp_path / "toy")
+    config = load(toy.config())
+    with chdir(folder):
+        scan(config["dataset"], Path("results/toy/manifest.parquet"))
+        assert "not finished: at the stage shard" in str(open_run("results/toy"))
+        run = open_run(run_stages(config).root)
+        write_document(Path(run.paths.preflight), {})
+        text = repr(run)
+        Path(run.paths.summary).write_text("no JSON")
+        assert f"{run.paths.summary} is damaged" in repr(run)
+        Path(run.paths.index).unlink()
+        assert "not finished" in repr(run)
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines()[1:])
+    assert "results/toy" in text.splitlines()[0]
+    assert lines["model"] == "network.py:network: 3 layers, 24 channels"
+    assert lines["dataset"].startswith("170 images of 13 classes, 3 shards; 3 ")
+    assert lines["methods"] == "welch, hidden, gap"
+    assert lines["groups"] == "all, early, late"
+    assert lines["state"] == "finished"
 
 
 @pytest.mark.parametrize("name", ["manifest", "neighbors", "classes"])

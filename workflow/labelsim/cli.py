@@ -148,6 +148,9 @@ def top(
     present = [name for name in METHODS if name in table["method"].unique().to_pylist()]
     methods = _chosen(method, present, "method")[: None if method else _METHODS]
     _chosen([group], table["group"].unique().to_pylist(), "group")
+    without = [name for name in methods if not METHODS[name].by_layer] if group != "all" else []
+    if method and without == methods:
+        raise _no_groups(methods[0])
     known = results.classes().to_pydict()
     for query in classes:
         index = find_class(query, known["class_id"], known["class_name"])
@@ -158,6 +161,8 @@ def top(
             _console().print(f"note: the run has only {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
+    for name in without:
+        _console().print(f"note: {name} has no layer groups; --group does not apply to it", markup=False)
     if "stderr" in table.column_names:
         _console().print(STABILITY, markup=False)
     if others := [name for name in present if name not in methods and not method]:
@@ -192,7 +197,9 @@ def evidence(
     if not present:
         raise LabelsimError(f"{run}: no method of this run compares channels; add welch to similarity.methods")
     method = _chosen(None if method is None else [method], present, "method")[0]
-    _chosen([group], ["all", *(settings["layer_groups"] if METHODS[method].by_layer else [])], "group")
+    if group != "all" and not METHODS[method].by_layer:
+        raise _no_groups(method)
+    _chosen([group], ["all", *settings["layer_groups"]], "group")
     known = results.classes().to_pydict()
     own, other = (find_class(query, known["class_id"], known["class_name"]) for query in (class_, neighbor))
     stores = {"moments": results.moments()} | ({"welch": results.welch()} if METHODS[method].store == "welch" else {})
@@ -419,6 +426,10 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
     if unknown:
         raise LabelsimError(f"--{what}: {unknown[0]!r} is not possible here; expected {', '.join(present)}")
     return wanted or present
+
+
+def _no_groups(method: str) -> LabelsimError:
+    return LabelsimError(f"--group: {method} has no layer groups; leave --group out")
 
 
 def _console() -> Console:

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelsim.errors import LabelsimError
+from labelsim.errors import LabelsimError, near
 from labelsim.storage.json_files import read_document
 
 # Heavy libraries are imported where they are used, as every job of the workflow imports this module.
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import xarray
 
 __all__ = ["Paths", "Run", "committed", "figure_names", "open_run", "reported_warning"]
+
+
+_CHECKS = ("digest", "files", "identity", "dataset_digest")  # attributes by which a store is verified
 
 
 def _file(path: str) -> property:
@@ -115,13 +118,44 @@ class Run:
     --------
     >>> run = labelsim.open_run("results/demo")  # doctest: +SKIP
     >>> run.neighbors().to_pandas()  # doctest: +SKIP
-    >>> run.similarity()["welch"].sel(group="all")  # doctest: +SKIP
+    >>> run.matrix("welch")  # doctest: +SKIP
+    >>> run.features(class_id="n02799071")["hidden"].mean("sample")  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.paths = Paths(str(folder))
         if not Path(folder).is_dir():
             raise LabelsimError(f"{folder} is not the folder of a run; expected one such as results/demo")
+
+    def __repr__(self) -> str:
+        try:
+            facts = self._facts()
+        except LabelsimError as error:
+            facts = {"error": str(error).partition("\n")[0]}
+        return "\n".join([f"<labelsim run {self.paths.root}>", *(f"  {key:<9}{value}" for key, value in facts.items())])
+
+    def _facts(self) -> dict[str, str]:
+        """What the run is, as far as it is made."""
+        from labelsim.jobs.progress import read_progress
+
+        facts, progress = {}, read_progress(Path(self.paths.root))
+        finished = progress.stage == "finished"
+        summary = self.summary() if finished else None
+        if Path(self.paths.network).exists():
+            network = self.network()
+            weights = f" ({summary['weights']})" if summary and summary["weights"] else ""
+            channels = f"{sum(channels for _, channels in network['layers']):,} channels"
+            facts["model"] = f"{network['model']}{weights}: {len(network['layers'])} layers, {channels}"
+        if progress.shards:
+            classes = read_document(Path(self.paths.index))["classes"]
+            facts["dataset"] = f"{progress.images:,} images of {classes:,} classes, {len(progress.shards):,} shards"
+            facts["dataset"] += f"; {progress.rejected:,} images could not be used" * bool(progress.rejected)
+        if summary:
+            facts["methods"] = ", ".join(summary["methods"])
+            facts["groups"] = ", ".join(summary["groups"])
+        done = f", {progress.done:,} images extracted" if progress.shards else ""
+        facts["state"] = "finished" if finished else f"not finished: at the stage {progress.stage}{done}"
+        return facts
 
     def neighbors(self) -> pa.Table:
         """The top-k table: method, group, class, rank, neighbour and similarity."""
@@ -166,15 +200,58 @@ class Run:
         """The network: its layers, head and transform, and the digest of its weights."""
         return read_document(Path(self.paths.network))
 
-    def features(self, shard: str) -> xarray.Dataset:
-        """Gap, hidden state and logits of every image of a shard."""
-        dataset = self._store(self.paths.features(shard))
-        # Classes may have been added since the shard was extracted, which changes the indices.
+    def features(self, shard: str | None = None, *, class_id: str | None = None) -> xarray.Dataset:
+        """Gap, hidden state and logits of every image of a shard, or of a class.
+
+        Parameters
+        ----------
+        shard : str, optional
+            One of `shards()`; it is read when its values are used.
+        class_id : str, optional
+            Only the images of this class: of the shard or, without one, of all shards, in the order of the manifest.
+            They are read into memory.
+
+        Returns
+        -------
+        xarray.Dataset
+            `gap` (sample, channel), `hidden` (sample, unit), `logits` (sample, output), with `sample_id`, `class_id`,
+            `class_name` and `class_index` of each sample. Images that could not be used are NaN.
+
+        Raises
+        ------
+        LabelsimError
+            If neither is given, there is no such class, or a store is missing or damaged.
+        """
+        import numpy as np
+
         from labelsim.dataset.classes import read_classes
 
-        index = {id_: i for i, id_ in enumerate(read_classes(Path(self.paths.index).parent)[0])}
+        ids, names = read_classes(Path(self.paths.index).parent)
+        if class_id is not None and class_id not in ids:
+            raise LabelsimError(f"class_id: there is no class {class_id!r} in {self.paths.root}{near(class_id, ids)}")
+        if shard is None and class_id is None:
+            raise LabelsimError("features: give a shard (one of run.shards()) or a class_id; all would be too large")
+        parts = [self._store(self.paths.features(name)) for name in (self.shards() if shard is None else [shard])]
+        if class_id is None:
+            (dataset,) = parts
+        else:
+            import xarray
+
+            parts = [part.isel(sample=np.flatnonzero(part["class_id"].values == class_id)) for part in parts]
+            # The channels are the same in all shards.
+            dataset = xarray.concat(
+                [part.load() for part in parts],
+                "sample",
+                data_vars="minimal",
+                coords="minimal",
+                compat="override",
+                combine_attrs="drop",
+            )
+        # Classes may have been added since the shard was extracted, which changes the indices.
+        index = {id_: i for i, id_ in enumerate(ids)}
         current = [index[id_] for id_ in dataset["class_id"].values.tolist()]
-        return dataset.assign_coords(class_index=("sample", current))
+        labels = np.array([names[i] for i in current], dtype=object)
+        return dataset.assign_coords(class_index=("sample", current), class_name=("sample", labels))
 
     def moments(self) -> xarray.Dataset:
         """Count, mean and sum of squared deviations, by fold and class."""
@@ -185,9 +262,47 @@ class Run:
         return self._store(self.paths.welch)
 
     def similarity(self) -> xarray.Dataset:
-        """The similarity matrices; `group` selects the layer group by name."""
-        dataset = self._store(self.paths.similarity)
-        return dataset.set_index(group="group_name")
+        """The similarity matrices; `group` selects the layer group by name.
+
+        Methods without layer groups, such as `hidden`, have no dimension `group`.
+        """
+        dataset = self._store(self.paths.similarity).set_index(group="group_name")
+        for matrix in dataset.data_vars.values():
+            if "group" not in matrix.dims:
+                matrix.attrs["note"] = "no layer groups: leave .sel(group=...) out"
+        return dataset
+
+    def matrix(self, method: str, group: str = "all") -> xarray.DataArray:
+        """One similarity matrix.
+
+        Parameters
+        ----------
+        method : str
+            One of the run's methods, such as `welch`.
+        group : str
+            A layer group.
+
+        Returns
+        -------
+        xarray.DataArray
+            (class, neighbor), NaN where a class has no similarity.
+
+        Raises
+        ------
+        LabelsimError
+            If the run has no such method or group, or the method has no layer groups.
+        """
+        dataset = self.similarity()
+        if method not in dataset:
+            raise LabelsimError(f"method: the run has no {method!r}{near(method, sorted(map(str, dataset.data_vars)))}")
+        if "group" not in dataset[method].dims:
+            if group != "all":
+                raise LabelsimError(f"group: {method} has no layer groups; leave group out")
+            return dataset[method]
+        if group not in dataset["group"].values:
+            known = near(group, dataset["group"].values.tolist())
+            raise LabelsimError(f"group: there is no layer group {group!r}{known}")
+        return dataset[method].sel(group=group)
 
     def provenance(self) -> dict[str, Any]:
         """The model, weights, dataset and versions that the tables were computed with."""
@@ -203,7 +318,9 @@ class Run:
     def _store(self, path: str) -> xarray.Dataset:
         from labelsim.storage.zarr_store import open_store
 
-        return open_store(Path(path))
+        dataset = open_store(Path(path))
+        dataset.attrs = {key: value for key, value in dataset.attrs.items() if key not in _CHECKS}
+        return dataset
 
 
 def open_run(folder: str | Path) -> Run:
