@@ -98,6 +98,36 @@ def test_neighbors_can_be_read(k: int, tmp_path: Path):
         assert len([text for text in words(figure) if text.endswith(f"{0.9 - i / 100:.3f}")]) == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("similarities", "drawn"),
+    [
+        ([0.9, 0.8, 0.7], ["0.900", "0.800", "0.700"]),
+        ([0.9994, 0.9991, 0.5], ["0.9994", "0.9991", "0.5000"]),
+        ([0.999991, 0.999989, 0.9998], ["0.999991", "0.999989", "0.999800"]),
+        ([0.99999991, 0.9999999, 0.9], ["1.000000", "1.000000", "0.900000"]),
+        ([0.5, 0.5, 0.4], ["0.500", "0.500", "0.400"]),  # equal ones need no more
+        ([-0.12345, -12.5], ["-0.123", "-12.500"]),
+    ],
+)
+def test_similarities_have_as_many_decimals_as_tell_them_apart(similarities: list[float], drawn: list[str]):
+    rows = [row(2), Row(LABELS[1], [Neighbor("qq", similarity) for similarity in similarities])]
+    found = [text.split()[-1] for text in words(neighbors_figure("8", None, rows)) if text.startswith("qq")]
+    assert found == drawn
+
+
+def test_the_scale_of_similarities_near_1_tells_them_apart():
+    similarity = np.random.default_rng(4).uniform(0.9991, 0.9999, (30, 30))
+    figure = heatmap_figure(similarity, [f"class {i}" for i in range(30)], "P")
+    low, high = figure.axes[0].images[0].get_clim()
+    assert 0.0005 < high - low < 0.001
+    (bar, _) = figure.axes[0].child_axes
+    figure.draw_without_rendering()
+    ticks = [label.get_text() for label in bar.get_yticklabels()]
+    assert bar.yaxis.get_offset_text().get_text() == ""
+    assert len(set(ticks)) == len(ticks) > 2
+    assert all(text.startswith("0.999") for text in ticks if low <= float(text) <= high)
+
+
 def test_only_names_that_are_too_long_are_shortened():
     figure = neighbors_figure("8", None, [row(len(NAMES))])
     drawn = {"".join(text.get_text().split()[:-1]) for text in texts(figure)}
@@ -182,7 +212,9 @@ def test_heatmap_puts_similar_classes_side_by_side():
     order = [names.index(label.get_text()) for label in axes.get_xticklabels()]
     assert order == [names.index(label.get_text()) for label in axes.get_yticklabels()]
     assert np.count_nonzero(np.diff(block[order])) == 3
-    np.testing.assert_array_equal(axes.images[0].get_array(), similarity[np.ix_(order, order)])
+    drawn, off = axes.images[0].get_array(), ~np.eye(20, dtype=bool)
+    np.testing.assert_array_equal(drawn[off], similarity[np.ix_(order, order)][off])
+    np.testing.assert_array_equal(np.ma.getmaskarray(drawn), ~off)  # the diagonal is missing
 
 
 def test_heatmap_of_minus_distances_is_clustered_by_them():
@@ -231,7 +263,7 @@ def test_heatmap_leaves_out_classes_without_similarity():
     figure = heatmap_figure(similarity, list("abcdef"), "S")
     assert any("2 classes left out" in text for text in words(figure))
     assert sorted(label.get_text() for label in figure.axes[0].get_xticklabels()) == list("acdf")
-    assert np.isfinite(figure.axes[0].images[0].get_array()).all()
+    assert np.count_nonzero(np.ma.getmaskarray(figure.axes[0].images[0].get_array())) == 4  # the diagonal
 
 
 def test_heatmap_does_not_change_the_matrix():
@@ -255,7 +287,7 @@ def test_heatmap_with_a_missing_pair():
     similarity, _ = blocks(count=2, size=3)
     similarity[0, 1] = similarity[1, 0] = np.nan
     figure = heatmap_figure(similarity, list("abcdef"), "S")
-    assert np.count_nonzero(np.ma.getmaskarray(figure.axes[0].images[0].get_array())) == 2
+    assert np.count_nonzero(np.ma.getmaskarray(figure.axes[0].images[0].get_array())) == 6 + 2
 
 
 def test_heatmap_colors_are_centered_at_zero_where_both_signs_occur():
@@ -277,6 +309,7 @@ def test_heatmap_of_equal_similarities(tmp_path: Path):
     save(figure, tmp_path / "equal.png")
     low, high = figure.axes[0].images[0].get_clim()
     assert low < high == 1
+    assert np.ma.getmaskarray(figure.axes[0].images[0].get_array()).sum() == 5
 
 
 # --- save ---

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font_names
+from matplotlib.ticker import ScalarFormatter
 from PIL import Image, ImageOps
 from scipy.cluster import hierarchy
 
@@ -75,6 +77,8 @@ def _style() -> Iterator[None]:
 def neighbors_figure(class_name: str, class_image: Image.Image | None, rows: Sequence[Row]) -> Figure:
     """Draw the example image of a class and, beside it, one row of neighbors for each method.
 
+    Similarities have as many decimals as tell neighbors apart, from three to six.
+
     Parameters
     ----------
     class_name : str
@@ -102,10 +106,11 @@ def neighbors_figure(class_name: str, class_image: Image.Image | None, rows: Seq
     edges = {"left": 0, "right": 1, "bottom": 0, "top": 1}
     grid = figure.add_gridspec(max(1, len(lines)), columns, wspace=across, hspace=down, **edges)
     for line, (row, start) in enumerate(lines):
+        decimals = _decimals([neighbor.similarity for neighbor in row.neighbors])
         for column, neighbor in enumerate(row.neighbors[start : start + PER_LINE]):
             axes = figure.add_subplot(grid[line, column])
             _draw_image(axes, neighbor.image)
-            axes.set_xlabel(f"{names[neighbor.name]}\n{neighbor.similarity:.3f}", size=8)
+            axes.set_xlabel(f"{names[neighbor.name]}\n{neighbor.similarity:.{decimals}f}", size=8)
         first = figure.add_subplot(grid[line, 0], frameon=False, xticks=[], yticks=[])
         if not start:
             first.set_ylabel(_fit(row.label, 0.95, 10, lines=4), size=10, rotation=0, ha="right", va="center")
@@ -118,7 +123,8 @@ def neighbors_figure(class_name: str, class_image: Image.Image | None, rows: Seq
 def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str, largest: float = 1.0) -> Figure:
     """Draw a similarity matrix, its classes in the order of a hierarchical clustering.
 
-    The clustering is `labelsim.statistics.clustering.average_linkage`. Classes without any similarity are left out.
+    The clustering is `labelsim.statistics.clustering.average_linkage`. Classes without any similarity are left out. The
+    diagonal, and pairs without a similarity, are grey.
 
     Parameters
     ----------
@@ -149,9 +155,11 @@ def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str, lar
     figure = Figure(figsize=(side, side))
     axes = figure.add_axes((0, 0, 1, 1))
     colors, low, high = _colors(matrix)
-    image = axes.imshow(matrix[np.ix_(order, order)], cmap=colors, vmin=low, vmax=high, aspect="auto")
+    drawn = matrix[np.ix_(order, order)]
+    np.fill_diagonal(drawn, np.nan)
+    image = axes.imshow(drawn, cmap=colors, vmin=low, vmax=high, aspect="auto")
     bar = axes.inset_axes((1 + 0.15 / side, 0, 0.15 / side, 1))
-    figure.colorbar(image, cax=bar, extend="both", label="cosine similarity")
+    figure.colorbar(image, cax=bar, extend="both", label="cosine similarity", format=ScalarFormatter(useOffset=False))
     if labeled:
         labels = [_fit(names[kept[leaf]], 2.4, 8) for leaf in order]
         axes.set_xticks(range(len(labels)), labels, rotation=90)
@@ -236,6 +244,13 @@ def _draw_image(axes: Axes, image: Image.Image | None) -> None:
         axes.imshow(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
 
 
+def _decimals(values: Sequence[float]) -> int:
+    """The fewest decimals, three to six, that tell each value from the next."""
+    different = [pair for pair in pairwise(values) if pair[0] != pair[1]]
+    enough = (n for n in (3, 4, 5) if all(f"{a:.{n}f}" != f"{b:.{n}f}" for a, b in different))
+    return next(enough, 6)
+
+
 def _fit(text: str, inches: float, points: float, lines: int = 1) -> str:
     """Return text wrapped to a width and shortened to a number of lines."""
     renderer, font = RendererAgg(1, 1, DPI), FontProperties(size=points)
@@ -261,5 +276,5 @@ def _colors(matrix: np.ndarray) -> tuple[Colormap, float, float]:
     if low < 0 < high:
         high = max(-low, high)
         low, name = -high, "coolwarm"
-    low = min(low, high - 0.01)  # equal similarities need a scale, too
+    low = min(low, high - 1e-5)  # equal similarities need a scale, too
     return colormaps[name].with_extremes(bad=PALE), float(low), float(high)
