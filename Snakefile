@@ -5,6 +5,9 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+# In a clone, the package lies beside this file, and need not be installed.
+sys.path.insert(0, str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)) / "workflow"))
+
 from labelsim.config import check_files, load
 from labelsim.dataset.paths import expand as expand_source
 from labelsim.storage.json_files import read_document
@@ -16,6 +19,7 @@ from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
 from labelsim.methods import stores
 from labelsim.report.explorer.page import assets_digest
+from labelsim.pipeline import PACKAGE
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")
@@ -24,6 +28,9 @@ min_version("9.27")
 report: "workflow/report/workflow.rst"
 
 
+# Jobs import the package whose code the rules' params describe, in whichever environment they run.
+os.environ.update(LABELSIM_PACKAGE=str(PACKAGE))
+
 # Jobs share cores with the processes that decode images for them: torch's threads must not spin while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A network allocates the same large blocks in every batch: keep them, as returning them to the system takes time.
@@ -31,10 +38,11 @@ for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
     os.environ.setdefault(name, str(1 << 32))
 
 
-# A config file given on the command line stands alone: the demo's is not read beneath it.
-if not workflow.overwrite_configfiles:
+# A config file given on the command line, or by a Snakefile that includes this one, stands alone: the demo's is not read
+# beneath it.
+if not workflow.overwrite_configfiles and not workflow.configfiles:
 
-    configfile: Path(workflow.basedir) / "config" / "config.yaml"
+    configfile: workflow.source_path("config/config.yaml")
 
 
 # Used with --sdm apptainer only: docs/containers.md.

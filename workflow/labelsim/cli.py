@@ -1,8 +1,9 @@
-"""The command `labelsim`: what a run would use; its progress and results; images, other runs, and files."""
+"""The command `labelsim`: begin a run, and what it would use; its progress and results; images, other runs, and files."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from labelsim import pipeline
 from labelsim.config import check_files, read
 from labelsim.dataset.classes import class_names, find_class
 from labelsim.errors import LabelsimError
@@ -46,6 +48,23 @@ def main() -> None:
     except LabelsimError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder, such as my-run.", show_default=False)],
+) -> None:
+    """Write a Snakefile, a config file and profiles for a run of your own; nothing is overwritten."""
+    for path in pipeline.init(folder):
+        print(f"wrote {path}")
+    print(
+        "Next:\n"
+        f"  cd {shlex.quote(str(folder))}\n"
+        "  edit config/config.yaml: where the images are, and which network\n"
+        "  labelsim layers\n"
+        "  snakemake --cores all --dry-run\n"
+        "  snakemake --cores all"
+    )
 
 
 @app.command()

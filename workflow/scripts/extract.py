@@ -1,5 +1,9 @@
 import json
+import os
+import sys
 from pathlib import Path
+
+sys.path.insert(0, os.environ["LABELSIM_PACKAGE"])
 
 from labelsim.jobs.log import job_log
 from labelsim.jobs.provenance import identity

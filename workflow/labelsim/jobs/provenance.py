@@ -6,12 +6,12 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, reduce
-from importlib.metadata import version as _installed_version
 from importlib.util import find_spec
 from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from labelsim import __version__
 from labelsim.analysis.wordnet import NOUNS
 from labelsim.config import labels_file, outputs_file
 from labelsim.errors import LabelsimError
@@ -63,8 +63,8 @@ _TEXTS_STORED = ("neighbors", "class_figure", "heatmap", "explorer")  # notes of
 
 
 def version() -> str:
-    """The installed version of labelsim."""
-    return _installed_version("labelsim")
+    """The version of labelsim."""
+    return __version__
 
 
 def identity(stage: str, config: Mapping[str, Any]) -> str:
