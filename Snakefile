@@ -5,7 +5,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-# In a clone, the package lies beside this file, and need not be installed.
+
+# For `--sdm conda`, where labelsim and what it needs are not installed beside Snakemake.
+conda: "workflow/envs/snakefile.yaml"
+
+
+# In a clone, the package lies beside this file.
 sys.path.insert(0, str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)) / "workflow"))
 
 from labelsim.config import check_files, load

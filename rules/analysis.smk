@@ -12,7 +12,7 @@ rule stability:
     log:
         RUN.log("analysis/stability"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("stability", config),
         code=code("stability"),
@@ -31,7 +31,7 @@ rule evidence:
     log:
         RUN.log("analysis/evidence"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("evidence", config),
         code=code("evidence"),
@@ -50,7 +50,7 @@ rule significance:
     log:
         RUN.log("analysis/significance"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("significance", config),
         code=code("significance"),
@@ -68,7 +68,7 @@ rule judgement:
     log:
         RUN.log("analysis/judgement"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=lambda wildcards: identity("judgement", config),
         code=code("judgement"),
@@ -86,7 +86,7 @@ rule agreement:
     log:
         RUN.log("analysis/agreement"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=lambda wildcards: identity("agreement", config),
         code=code("agreement"),
@@ -106,7 +106,7 @@ rule examples:
     log:
         RUN.log("analysis/examples"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("examples", config),
         code=code("examples"),
@@ -124,7 +124,7 @@ rule wordnet:
     log:
         RUN.log("analysis/wordnet"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=lambda wildcards: identity("wordnet", config),
         code=code("wordnet"),

@@ -7,7 +7,7 @@ rule scan:
     log:
         RUN.log("scan"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     threads: 8 if config["dataset"]["content_digest"] else 1
     params:
         identity=lambda wildcards: identity("scan", config),
@@ -25,7 +25,7 @@ checkpoint shard:
     log:
         RUN.log("shard"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=lambda wildcards: identity("shard", config),
         code=code("shard"),

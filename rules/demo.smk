@@ -8,7 +8,7 @@ rule demo_digits:
     log:
         "results/demo-data/logs/digits.log",
     conda:
-        "../environment.yml"
+        "../workflow/envs/compute.yaml"
     script:
         "../workflow/scripts/demo_digits.py"
 
@@ -20,7 +20,7 @@ rule demo_network:
     log:
         "results/demo-data/logs/network.log",
     conda:
-        "../environment.yml"
+        "../workflow/envs/compute.yaml"
     threads: 1
     script:
         "../workflow/scripts/demo_network.py"

@@ -6,7 +6,7 @@ checkpoint network:
     log:
         RUN.log("network"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/compute.yaml"
     params:
         identity=lambda wildcards: identity("network", config),
         code=code("network"),
@@ -24,7 +24,7 @@ checkpoint preflight:
         RUN.log("preflight"),
     localrule: True
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=lambda wildcards: identity("preflight", config),
         code=code("preflight"),
@@ -45,7 +45,7 @@ rule extract:
     log:
         RUN.log("extract/{shard}"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/compute.yaml"
     threads: 4
     resources:
         gpu=GPU,

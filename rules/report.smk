@@ -16,7 +16,7 @@ rule class_figure:
     log:
         RUN.log("report/neighbors/{figure}"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/report.yaml"
     params:
         label=lambda wildcards: FIGURES[wildcards.figure],
         code=code("class_figure"),
@@ -37,7 +37,7 @@ rule heatmap:
     log:
         RUN.log("report/heatmaps/{method}"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/report.yaml"
     params:
         code=code("heatmap"),
     script:
@@ -56,7 +56,7 @@ rule explorer:
     log:
         RUN.log("report/explorer"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/report.yaml"
     params:
         identity=identity("explorer", config),
         code=code("explorer"),

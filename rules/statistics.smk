@@ -8,7 +8,7 @@ rule moments:
     log:
         RUN.log("moments/{shard}"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=lambda wildcards: identity("moments", config),
         code=code("moments"),
@@ -26,7 +26,7 @@ rule merge:
     log:
         RUN.log("merge"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("merge", config),
         code=code("merge"),
@@ -42,7 +42,7 @@ rule welch:
     log:
         RUN.log("welch"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("welch", config),
         code=code("welch"),
@@ -59,7 +59,7 @@ rule conformal:
     log:
         RUN.log("conformal"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("conformal", config),
         code=code("conformal"),
@@ -75,7 +75,7 @@ rule head:
     log:
         RUN.log("head"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/compute.yaml"
     params:
         identity=identity("head", config),
         code=code("head"),
@@ -92,7 +92,7 @@ rule similarity:
     log:
         RUN.log("similarity"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("similarity", config),
         code=code("similarity"),
@@ -112,7 +112,7 @@ rule neighbors:
     log:
         RUN.log("neighbors"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("neighbors", config),
         code=code("neighbors"),

@@ -1,11 +1,27 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+import labelsim
 from labelsim import pipeline
 from labelsim.config import load
 from labelsim.errors import LabelsimError
+
+PACKAGE = Path(labelsim.__file__).parent
+# Without site-packages but for the folder of the requirements: an installed labelsim is not seen.
+ALONE = """
+import sys
+from importlib.util import find_spec
+
+sys.path[:] = [sys.argv[1], *sys.path, sys.argv[2]]
+import labelsim
+from labelsim.stages import scan
+
+print(labelsim.__version__, labelsim.__file__, scan.__file__, find_spec("scripts"), sep="\\n")
+"""
 
 
 def config(folder: Path) -> dict:
@@ -14,6 +30,14 @@ def config(folder: Path) -> dict:
 
 def test_a_clone_is_the_folder_of_the_workflow():
     assert pipeline.folder() == Path(__file__).resolve().parents[1]
+
+
+def test_jobs_find_the_package_and_nothing_beside_it():
+    requirements = str(Path(pytest.__file__).parents[1])
+    command = [sys.executable, "-I", "-S", "-c", ALONE, str(pipeline.PACKAGE), requirements]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    files = [str(PACKAGE / "__init__.py"), str(PACKAGE / "stages/scan.py")]
+    assert done.stdout.split("\n") == [labelsim.__version__, *files, "None", ""]
 
 
 @pytest.mark.parametrize(
