@@ -7,13 +7,18 @@ from snakemake.utils import min_version
 
 
 # For `--sdm conda`, where labelsim and what it needs are not installed beside Snakemake.
-conda: "workflow/envs/snakefile.yaml"
+conda: workflow.source_path("workflow/envs/snakefile.yaml")
 
 
 # In a clone, the package lies beside this file.
 sys.path.insert(0, str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True)) / "workflow"))
 
-from labelsim.config import check_files, load
+try:
+    from labelsim.config import check_files, load
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error}. Install labelsim beside Snakemake, or run a clone with --sdm conda; docs/install.md says how"
+    ) from None
 from labelsim.dataset.paths import expand as expand_source
 from labelsim.storage.json_files import read_document
 from labelsim.errors import LabelsimError

@@ -142,7 +142,7 @@ rule map:
     log:
         RUN.log("analysis/map"),
     conda:
-        "../environment.yml"
+        "../workflow/envs/statistics.yaml"
     params:
         identity=identity("map", config),
         code=code("map"),

@@ -122,7 +122,7 @@ def test_the_environment_of_rules_has_no_package_that_none_of_its_scripts_import
 
 
 def test_snakemake_and_the_environment_of_the_snakefile_have_what_it_imports():
-    lines = (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines()
+    lines = [line.strip() for line in (ROOT / "Snakefile").read_text(encoding="utf-8").splitlines()]
     needed = distributions("\n".join(line for line in lines if line.startswith(("from ", "import "))))
     listed = set(environment(ENVIRONMENTS["snakefile"])[1])
     assert needed == listed | (needed & brought_by("snakemake"))

@@ -70,3 +70,14 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LabelsimError, match="file"):
         pipeline.init(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    "script", sorted((pipeline.folder() / "workflow/scripts").glob("*.py")), ids=lambda path: path.stem
+)
+def test_every_script_takes_the_package_from_the_snakefile(script):
+    before, found, _ = script.read_text(encoding="utf-8").partition(
+        'sys.path.insert(0, os.environ["LABELSIM_PACKAGE"])'
+    )
+    assert found
+    assert "labelsim." not in before

@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 import forked
 
 REPOSITORY = Path(__file__).parents[1]
-TARGETS = ("features", "tables", "all")  # rules that make nothing themselves
+TARGETS = ("features", "tables", "all", "default")  # rules that make nothing themselves
 # Jobs import torch: without its compiled modules that takes three times as long.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 

@@ -86,6 +86,16 @@ def test_report(demo, run):
         assert name in html
 
 
+def test_the_graph_of_rules_in_the_documents_is_that_of_snakemake(demo, run):
+    drawn = run(demo.parent, "--rulegraph", "mermaid-js").output
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn))
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", drawn)}
+    page = (Path(__file__).parents[2] / "docs/rules.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (\w+) --> (.*)$", page, re.MULTILINE)
+    listed = {(rule, after) for rule, others in lines for after in others.split(" & ")}
+    assert listed == {(rule, after) for rule, after in edges if after != "all"}
+
+
 @pytest.mark.parametrize(("page", "number"), [("README.md", 4), ("docs/analysis.md", 12)])
 def test_python_of_the_documents_runs(demo, monkeypatch, capsys, page, number):
     text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")

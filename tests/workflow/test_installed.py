@@ -1,4 +1,4 @@
-"""The workflow as people get it without a clone: from a wheel, in a folder of their own."""
+"""The workflow from elsewhere than its folder: from a wheel, and as a module of another workflow."""
 
 import os
 import shutil
@@ -10,12 +10,25 @@ from pathlib import Path
 
 import pytest
 import small
-import yaml
-from workflows import REPOSITORY, contents
+from workflows import REPOSITORY, contents, snakemake
 
 # What building needs of a clone; not what runs and tests leave in it.
 BUILT_FROM = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"]
 BUILT_FROM += ["Snakefile", "rules", "config", "workflow"]
+# As snakedeploy writes it, but that the repository is a folder.
+MODULE = f"""
+configfile: "config/config.yaml"
+
+
+module labelsim:
+    snakefile:
+        "{REPOSITORY}/workflow/Snakefile"
+    config:
+        config
+
+
+use rule * from labelsim
+"""
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 
 
@@ -87,10 +100,8 @@ def test_the_wheel_has_the_package_and_the_workflow(installed):
 
 def test_a_run_from_a_wheel_is_the_run_from_the_clone(installed, small_base, tmp_path):
     folder = small.write(tmp_path / "my-run")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    (folder / "config.yaml").unlink()
     call(installed, tmp_path, "labelsim", "init", "my-run")
-    (folder / "config/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "config.yaml").rename(folder / "config/config.yaml")
     assert "2 layers" in call(installed, folder, "labelsim", "layers")
     call(installed, folder, "snakemake", "--cores", "2", "--set-threads", "extract=1")
     assert contents(folder / "results/small") == contents(small_base / "results/small")
@@ -98,3 +109,14 @@ def test_a_run_from_a_wheel_is_the_run_from_the_clone(installed, small_base, tmp
     assert "ant" in call(installed, folder, "labelsim", "top", "bee", "--run", "results/small")
     assert "bee" in call(installed, folder, "labelsim", "explain", "images/bee/0.bmp", "--run", "results/small")
     call(installed, folder, "labelsim", "check", "results/small")
+
+
+def test_a_run_as_a_module_is_the_run_from_the_clone(small_base, tmp_path):
+    folder = small.write(tmp_path / "my-run")
+    (folder / "config").mkdir()
+    (folder / "config.yaml").rename(folder / "config/config.yaml")
+    (folder / "Snakefile").write_text(MODULE, encoding="utf-8")
+    outcome = snakemake(folder, "--snakefile", str(folder / "Snakefile"))
+    assert outcome.code == 0, outcome.output
+    assert contents(folder / "results/small") == contents(small_base / "results/small")
+    assert snakemake(folder, "--dry-run", "--snakefile", str(folder / "Snakefile")).jobs == []

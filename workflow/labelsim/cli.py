@@ -1,4 +1,4 @@
-"""The command `labelsim`: begin a run, and what it would use; its progress and results; images, other runs, and files."""
+"""The command `labelsim`: a new run and what it would use; its progress and results; images, other runs, and files."""
 
 from __future__ import annotations
 

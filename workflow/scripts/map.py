@@ -1,4 +1,8 @@
+import os
+import sys
 from pathlib import Path
+
+sys.path.insert(0, os.environ["LABELSIM_PACKAGE"])
 
 from labelsim.jobs.log import job_log
 from labelsim.stages.map import maps
