@@ -75,7 +75,8 @@ def explorer(
     contents = {
         "classes": class_piece(classes, found.get("wordnet"), found.get("class_stability"), _sizes(shown, classes))
     }
-    contents |= dict(pair_pieces(found, methods, groups, layers, len(classes)))
+    rows = pair_pieces(found, methods, groups, layers, len(classes))
+    pieces |= {name: packed(content) for name, content in rows}  # of many classes, too much to hold unpacked
     colors = {}
     if "map" in found and len(found["map"]):
         contents["map"] = map_piece(found["map"], len(classes))
@@ -180,7 +181,11 @@ def _thumbnails(
         wanted = pa.array([sample for row in samples for sample in row], rows.schema.field("sample_id").type)
         own = rows.filter(compute.is_in(rows["sample_id"], wanted))
         small = {name: thumbnail(image) for name, image in read_images(own, source) if image is not None}
-        yield f"thumbnails/{part.start // BLOCK}", packed(sheet([map(small.get, row) for row in samples], columns))
+        # Lists of classes show the first of each: it has a sheet of its own, so that those stay small.
+        block = part.start // BLOCK
+        yield f"thumbnails/{block}", packed(sheet([map(small.get, row[:1]) for row in samples], 1))
+        if columns > 1:
+            yield f"more/{block}", packed(sheet([map(small.get, row[1:]) for row in samples], columns - 1))
 
 
 def _sizes(shown: Mapping[int, list[str]], classes: pa.Table) -> list[int]:
@@ -188,7 +193,13 @@ def _sizes(shown: Mapping[int, list[str]], classes: pa.Table) -> list[int]:
 
 
 def _with_thumbnails(images: pa.Table, shown: Mapping[int, list[str]]) -> pa.Table:
-    """The table of images that activate channels most, with the place of each among the thumbnails of its class."""
-    place = {(index, sample): i for index, samples in shown.items() for i, sample in enumerate(samples)}
-    pairs = zip(images["class_index"].to_pylist(), images["sample_id"].to_pylist(), strict=True)
-    return images.append_column("thumbnail", pa.array([place.get(pair) for pair in pairs], pa.int32()))
+    """The images that activate channels most and have a thumbnail, with its place among those of its class."""
+    places = [(index, sample, i) for index, samples in shown.items() for i, sample in enumerate(samples)]
+    columns = zip(*places, strict=True) if places else ((), (), ())
+    types = (images.schema.field("class_index").type, images.schema.field("sample_id").type, pa.int32())
+    keys = ["class_index", "sample_id"]
+    table = pa.table(
+        [pa.array(column, type) for column, type in zip(columns, types, strict=True)], [*keys, "thumbnail"]
+    )
+    numbered = images.append_column("row", pa.array(range(len(images))))
+    return numbered.join(table, keys, join_type="inner").sort_by("row").drop_columns("row")

@@ -21,7 +21,8 @@ from labelsim.storage.zarr_store import blocks
 __all__ = ["BLOCK", "DIGITS", "class_piece", "map_piece", "matrix_piece", "pair_pieces", "quantized", "tree_piece"]
 
 BLOCK = 100  # classes
-DIGITS = 6  # significant digits of numbers, but for similarities, which have those of float32
+DIGITS = 6  # significant digits of float64; float32 keeps all
+FEWER = 4  # of contributions and values of channels: most of the numbers, and shown with fewer
 MISSING = 255  # in a quantized matrix
 
 # The columns of the page's tables, by piece, with what they are called in the Parquet tables.
@@ -30,8 +31,7 @@ _NEIGHBORS = {
     "rank": "rank",
     "neighbor": "neighbor_index",
     "similarity": "similarity",
-}
-_STABILITY = ("corrected", "stderr", "low", "high", "folds", "folds_in_top_k", "rank_min", "rank_max")
+} | {name: name for name in ("corrected", "stderr", "low", "high", "folds", "folds_in_top_k", "rank_min", "rank_max")}
 _EVIDENCE = {
     "class": "class_index",
     "neighbor": "neighbor_index",
@@ -40,8 +40,19 @@ _EVIDENCE = {
     "own": "class_value",
     "other": "neighbor_value",
 }
-_CHANNELS = {name: name for name in ("rank", "t", "log10_q", "mean", "mean_rest", "effect_size")}
+_CHANNELS = {"class": "class_index", "channel": "layer_channel"} | {
+    name: name for name in ("rank", "t", "log10_q", "mean", "mean_rest", "effect_size")
+}
+_IMAGES = {"class": "class_index", "channel": "layer_channel", "rank": "rank", "thumbnail": "thumbnail"}
 _PAIRS = {"class": "class_index", "neighbor": "neighbor_index", "ancestor": "ancestor", "wup": "wup"}
+# Tables, with their columns, those that hold names of something that is numbered in the page, and significant digits.
+_TABLES: tuple[tuple[str, dict[str, str], tuple[str, ...], int], ...] = (
+    ("neighbors", _NEIGHBORS, ("method", "group"), DIGITS),
+    ("evidence", _EVIDENCE, ("method", "layer"), FEWER),
+    ("channels", _CHANNELS, ("layer",), FEWER),
+    ("wordnet_pairs", _PAIRS, (), DIGITS),
+    ("evidence_images", _IMAGES, ("layer",), DIGITS),
+)
 
 
 def class_piece(
@@ -86,7 +97,7 @@ def pair_pieces(
     ----------
     tables : mapping of str to pyarrow.Table
         `neighbors` (with the columns of `stability` where they exist), and of `evidence`, `evidence_layers`,
-        `channels`, `wordnet_pairs` and `evidence_images` those that exist.
+        `channels`, `wordnet_pairs` and `evidence_images` (with the column `thumbnail`) those that exist.
     methods, groups, layers : sequence of str
         Names, which become their positions.
     classes : int
@@ -98,35 +109,40 @@ def pair_pieces(
         Names and contents of pieces.
     """
     numbers = {"method": methods, "group": groups, "layer": layers}
-    chosen = {
-        "neighbors": (tables["neighbors"], _NEIGHBORS | {c: c for c in _STABILITY}, ("method", "group")),
-        **{
-            name: (_of_all_layers(tables[table]), columns, kinds)
-            for name, table, columns, kinds in (
-                ("evidence", "evidence", _EVIDENCE, ("method", "layer")),
-                ("layers", "evidence_layers", {k: _EVIDENCE[k] for k in ("class", "neighbor", "contribution")}, _BOTH),
-                ("channels", "channels", {"class": "class_index", "channel": "layer_channel"} | _CHANNELS, ("layer",)),
-                ("wordnet", "wordnet_pairs", _PAIRS, ()),
-                ("images", "evidence_images", _IMAGES, ("layer",)),
-            )
-            if table in tables
-        },
-    }
-    for name, (table, columns, kinds) in chosen.items():
-        found: dict[str, Any] = {new: _numbers(table[old]) for new, old in columns.items() if old in table.column_names}
+    for name, columns, kinds, digits in _TABLES:
+        if name not in tables:
+            continue
+        table = tables[name] if "group" in kinds else _of_all_layers(tables[name])
+        found = {new: _numbers(table[old], digits) for new, old in columns.items() if old in table.column_names}
         found |= {kind: _positions(table[kind], numbers[kind]) for kind in kinds}
-        owner = table["class_index"].to_numpy()
-        order = np.argsort(owner, kind="stable")
-        bounds = np.searchsorted(owner[order], np.arange(0, classes + BLOCK, BLOCK))
-        for block in range(len(bounds) - 1):
-            rows = order[bounds[block] : bounds[block + 1]]
-            yield f"{name}/{block}", _json({key: _values(values.take(pa.array(rows))) for key, values in found.items()})
+        yield from _blocks(name, found, table["class_index"].to_numpy(), classes)
+    if "evidence_layers" in tables:
+        yield from _layer_blocks(_of_all_layers(tables["evidence_layers"]), methods, layers, classes)
 
 
-_BOTH = ("method", "layer")
-_IMAGES = {"class": "class_index", "channel": "layer_channel", "rank": "rank", "activation": "activation"} | {
-    name: name for name in ("sample_id", "thumbnail")
-}
+def _blocks(
+    name: str, columns: Mapping[str, pa.Array], owner: NDArray[np.integer], classes: int
+) -> Iterator[tuple[str, bytes]]:
+    """The rows of each block of classes; `owner` is the class of each row."""
+    order = np.argsort(owner, kind="stable")
+    bounds = np.searchsorted(owner[order], np.arange(0, classes + BLOCK, BLOCK))
+    for block in range(len(bounds) - 1):
+        rows = pa.array(order[bounds[block] : bounds[block + 1]])
+        yield f"{name}/{block}", _json({key: _values(values.take(rows)) for key, values in columns.items()})
+
+
+def _layer_blocks(
+    table: pa.Table, methods: Sequence[str], layers: Sequence[str], classes: int
+) -> Iterator[tuple[str, bytes]]:
+    """A row for each neighbor, with a list of the contributions of all layers; null for layers without any."""
+    keys = [table["class_index"], table["neighbor_index"], _positions(table["method"], methods)]
+    rows, place = np.unique(np.stack([np.asarray(key) for key in keys]), axis=1, return_inverse=True)
+    values = np.full((rows.shape[1], len(layers)), np.nan)
+    values[place.ravel(), np.asarray(_positions(table["layer"], layers))] = table["contribution"].to_numpy()
+    contributions = _numbers(pa.chunked_array([values.ravel()]), FEWER)
+    columns = {name: pa.array(row) for name, row in zip(("class", "neighbor", "method"), rows, strict=True)}
+    columns["contributions"] = pa.FixedSizeListArray.from_arrays(contributions, max(1, len(layers)))
+    yield from _blocks("evidence_layers", columns, rows[0], classes)
 
 
 def map_piece(positions: pa.Table, classes: int) -> bytes:
@@ -197,14 +213,14 @@ def _of_all_layers(table: pa.Table) -> pa.Table:
     return table.filter(compute.equal(table["group"], "all")) if "group" in table.column_names else table
 
 
-def _numbers(column: pa.ChunkedArray) -> pa.Array:
-    """Float64 columns with `DIGITS` significant digits; others as they are."""
+def _numbers(column: pa.ChunkedArray, digits: int = DIGITS) -> pa.Array:
+    """Float64 columns with so many significant digits; others as they are."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not pa.types.is_float64(column.type):
         return column
     values = column.to_numpy(zero_copy_only=False)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(values))))
+        scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(values))))
         rounded = np.where((values == 0) | ~np.isfinite(scale), values, np.rint(values * scale) / scale)
     return pa.array(rounded, mask=~np.isfinite(rounded))
 

@@ -7,6 +7,7 @@ from io import BytesIO
 
 import pyarrow as pa
 from PIL import Image, ImageOps
+from pyarrow import compute
 
 __all__ = ["SIDE", "chosen", "sheet", "thumbnail"]
 
@@ -31,15 +32,15 @@ def chosen(examples: pa.Table, evidence_images: pa.Table, number: int) -> dict[i
     typical: dict[int, list[str]] = {}
     for index, sample in zip(examples["class_index"].to_pylist(), examples["sample_id"].to_pylist(), strict=True):
         typical.setdefault(index, []).append(sample)
+    first = evidence_images.filter(compute.equal(evidence_images["rank"], 1))
+    counts = first.group_by(["class_index", "sample_id"]).aggregate([([], "count_all")])
     times: dict[int, dict[str, int]] = {}
-    rows = (evidence_images[name].to_pylist() for name in ("class_index", "rank", "sample_id"))
-    for index, rank, sample in zip(*rows, strict=True):
-        if rank == 1:
-            own = times.setdefault(index, {})
-            own[sample] = own.get(sample, 0) + 1
+    rows = (counts[name].to_pylist() for name in ("class_index", "sample_id", "count_all"))
+    for index, sample, count in zip(*rows, strict=True):
+        times.setdefault(index, {})[sample] = count
     for index, samples in typical.items():
         own = times.get(index, {})
-        often = sorted(own, key=lambda sample: -own[sample])
+        often = sorted(own, key=lambda sample: (-own[sample], sample))
         found[index] = list(dict.fromkeys([samples[0], *often, *samples]))[:number]
     return found
 

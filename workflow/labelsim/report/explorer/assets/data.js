@@ -5,8 +5,9 @@ const { html, render, useState, useEffect, useLayoutEffect, useMemo, useRef } = 
 
 const pieces = (() => {
   const waiting = new Map(); // callbacks of files that are being loaded
-  const found = new Map(); // promises of what is unpacked
-  const KEPT = 60; // pieces in memory, so that a long visit to a large run does not fill it
+  const found = new Map(); // promises of what is unpacked, by the table that it is a part of
+  const sheets = new Map();
+  const KEPT = { thumbnails: 30, matrix: 2 }; // pieces of a table in memory, so that a long visit does not fill it
 
   window.labelsimPiece = (name, text) => waiting.get(name)(text);
 
@@ -25,33 +26,45 @@ const pieces = (() => {
     });
   }
 
+  async function blob(name) {
+    const characters = atob(await text(name));
+    const bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+    return new Blob([bytes], { type: "image/webp" });
+  }
+
   async function unpacked(name) {
-    const packed = Uint8Array.from(atob(await text(name)), (character) => character.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const stream = (await blob(name)).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
-  async function image(name) {
-    const picture = new Image();
-    picture.src = `data:image/webp;base64,${await text(name)}`;
-    await picture.decode();
-    return picture;
+  const image = async (name) => createImageBitmap(await blob(name)); // no <img>: browsers keep more of those than is needed
+
+  function once(name, make) {
+    const table = name.split("/")[0];
+    if (!found.has(table)) found.set(table, new Map());
+    const parts = found.get(table);
+    const promise = parts.get(name) ?? make(name);
+    parts.delete(name); // to its end: the first is the one that was not used for longest
+    parts.set(name, promise);
+    if (parts.size > (KEPT[table] ?? 12)) parts.delete(parts.keys().next().value);
+    return promise;
   }
 
-  function once(kind, name, make) {
-    const key = `${kind} ${name}`;
-    const promise = found.get(key) ?? make(name);
-    found.delete(key); // to its end: the first is the one that was not used for longest
-    found.set(key, promise);
-    if (found.size > KEPT) found.delete(found.keys().next().value);
-    return promise;
+  // A sheet of images as a class of CSS: the browser keeps it compressed, and decodes what is in sight.
+  async function sheet(name) {
+    const className = `sheet-${name.replace("/", "-")}`;
+    const rule = `.thumb.${className} { background-image: url("data:image/webp;base64,${await text(name)}"); }`;
+    document.styleSheets[0].insertRule(rule);
+    return className;
   }
 
   const decoder = new TextDecoder();
   return {
-    bytes: (name) => once("bytes", name, unpacked),
-    image: (name) => once("image", name, image),
-    json: (name) => once("json", name, async (n) => JSON.parse(decoder.decode(await unpacked(n)))),
+    bytes: (name) => once(name, unpacked),
+    image: (name) => once(name, image),
+    sheet: (name) => sheets.get(name) ?? sheets.set(name, sheet(name)).get(name),
+    json: (name) => once(name, async (n) => JSON.parse(decoder.decode(await unpacked(n)))),
   };
 })();
 

@@ -29,6 +29,7 @@ function MapPlane({ positions, parameters, go }) {
   const selected = parameters.at === undefined ? -1 : classes.class_id.indexOf(parameters.at);
   const moving = useRef({ from: positions[method], to: positions[method], start: -Infinity });
   const sheets = useRef(new Map());
+  const names = useRef(new Map()); // as they fit, and their widths: measuring is slow
   const colors = useMemo(() => colorsOf(coloring, method, marked), [coloring, method, marked, theme]);
 
   const place = (index) => {
@@ -91,6 +92,13 @@ function MapPlane({ positions, parameters, go }) {
     context.fillRect(x - side / 2 - 2, y - side / 2 - 2, side + 4, side + 4);
     if (sheet) context.drawImage(sheet, 0, (i % run.block) * run.side, run.side, run.side, x - side / 2, y - side / 2, side, side);
   };
+  const nameOf = (context, i) => {
+    if (!names.current.has(i)) {
+      const text = shortened(context, classes.class_name[i], 150);
+      names.current.set(i, [text, context.measureText(text).width]);
+    }
+    return names.current.get(i);
+  };
   // As many names as find room: the selected class's first, then in the order of the classes.
   const drawNames = (context, visible, below, view) => {
     if (visible.length > 1500) return;
@@ -100,18 +108,19 @@ function MapPlane({ positions, parameters, go }) {
     context.lineWidth = 3;
     context.strokeStyle = color("--page");
     context.lineJoin = "round";
+    const textColor = color("--text");
     const taken = [];
     const order = [...visible].sort((a, b) => (b[0] === selected) - (a[0] === selected) || a[0] - b[0]);
     for (const [i, x, y] of order) {
       if (colors.dim(i)) continue;
-      const text = shortened(context, classes.class_name[i], 150);
-      const half = context.measureText(text).width / 2 + 3;
+      const [text, width] = nameOf(context, i);
+      const half = width / 2 + 3;
       const box = [x - half, y + below, x + half, y + below + 15];
       if (i !== selected && (box[0] < 0 || box[2] > view.width || taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1]))) continue;
       taken.push(box);
       context.font = i === selected ? "bold 12px system-ui, sans-serif" : "12px system-ui, sans-serif";
       context.strokeText(text, x, y + below);
-      context.fillStyle = color("--text");
+      context.fillStyle = textColor;
       context.fillText(text, x, y + below);
     }
   };

@@ -21,6 +21,7 @@ function MatrixPlane({ method, methods, matrix, tree, parameters, go }) {
   const n = tree.order.length;
   const [cell, setCell] = useState(null); // of the cursor: row, column
   const [at, setAt] = useState(null);
+  const buffer = useRef(null); // of pixels, made once
   const table = useMemo(() => {
     // A color for each step, as the four bytes of a pixel.
     const found = new Uint32Array(256);
@@ -56,8 +57,10 @@ function MatrixPlane({ method, methods, matrix, tree, parameters, go }) {
     const height = width;
     if (width <= 0) return;
     const ratio = window.devicePixelRatio || 1;
-    const image = new ImageData(Math.round(width * ratio), Math.round(height * ratio));
-    const pixels = new Uint32Array(image.data.buffer);
+    const sides = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (buffer.current?.width !== sides[0] || buffer.current.height !== sides[1]) buffer.current = new ImageData(...sides);
+    const image = buffer.current;
+    const pixels = new Uint32Array(image.data.buffer).fill(0);
     const index = (offset, origin, i) => {
       const found = Math.floor((((i + 0.5) / ratio + offset - origin) / view.scale) * n);
       return found < 0 || found >= n ? -1 : tree.order[found];
@@ -105,6 +108,7 @@ function MatrixPlane({ method, methods, matrix, tree, parameters, go }) {
     context.lineWidth = 1;
     context.beginPath();
     for (const { left, right, leftHeight, rightHeight, height: own } of branches.merges) {
+      if ((Math.abs(right - left) / n) * view.scale < 1.5) continue; // too narrow to see; together they would be a block
       const points = [[left, leftHeight], [left, own], [right, own], [right, rightHeight]].map(([position, value]) => (sideways ? [up(value), along(position)] : [along(position), up(value)]));
       context.moveTo(...points[0]);
       for (const point of points.slice(1)) context.lineTo(...point);

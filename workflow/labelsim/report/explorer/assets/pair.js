@@ -3,7 +3,7 @@
 
 function PairView({ a, b, go }) {
   const [one, two] = [usePiece(`neighbors/${blockOf(a)}`), usePiece(`neighbors/${blockOf(b)}`)];
-  const wordnet = [usePiece(has("wordnet_pairs") ? `wordnet/${blockOf(a)}` : null), usePiece(has("wordnet_pairs") ? `wordnet/${blockOf(b)}` : null)];
+  const wordnet = [usePiece(has("wordnet_pairs") ? `wordnet_pairs/${blockOf(a)}` : null), usePiece(has("wordnet_pairs") ? `wordnet_pairs/${blockOf(b)}` : null)];
   const among = (table, own, other) => (table ? rowsOf(table, (t, i) => t.class[i] === own && t.neighbor[i] === other && t.group[i] === 0) : []);
   const [ab, ba] = [among(one, a, b), among(two, b, a)];
   const relation = [[wordnet[0], a, b], [wordnet[1], b, a]].flatMap(([table, own, other]) =>
@@ -30,8 +30,8 @@ function PairView({ a, b, go }) {
               <th>method</th>
               <th>similarity</th>
               <th>95 % interval</th>
-              <th>rank of ${name(b)} for ${name(a)}</th>
-              <th>rank of ${name(a)} for ${name(b)}</th>
+              <th>rank of ${short(b)} for ${short(a)}</th>
+              <th>rank of ${short(a)} for ${short(b)}</th>
             </tr>
           </thead>
           <tbody>
@@ -88,7 +88,7 @@ function precision(row) {
 function Evidence({ a, b }) {
   const methods = run.methods.filter((method) => method.evidence);
   const [chosen, setChosen] = useState(methods[0]?.name);
-  const tables = [a, b].map((index) => [usePiece(`evidence/${blockOf(index)}`), usePiece(`layers/${blockOf(index)}`)]);
+  const tables = [a, b].map((index) => [usePiece(`evidence/${blockOf(index)}`), usePiece(`evidence_layers/${blockOf(index)}`)]);
   const method = run.methods.findIndex((each) => each.name === chosen);
   if (!methods.length) return null;
   if (tables.flat().some((table) => !table)) return html`<p class="nothing">Loading …</p>`;
@@ -97,7 +97,8 @@ function Evidence({ a, b }) {
     if (rows.length) break;
     const matches = (t, i) => t.class[i] === own && t.neighbor[i] === other && t.method[i] === method;
     rows = rowsOf(tables[side][0], matches);
-    layers = rowsOf(tables[side][1], matches);
+    const contributions = rowsOf(tables[side][1], matches)[0]?.contributions ?? [];
+    layers = contributions.map((contribution, layer) => ({ layer, contribution })).filter((row) => row.contribution !== null);
     if (side === 1) rows = rows.map((row) => ({ ...row, own: row.other, other: row.own }));
   }
   const total = layers.reduce((sum, layer) => sum + layer.contribution, 0);
@@ -151,7 +152,7 @@ function Evidence({ a, b }) {
         <div class="scroll">
           <table class="numbers channels">
             <thead>
-              <tr><th>layer, channel</th><th>share</th><th>${value} ${classes.class_name[a]}</th><th>${value} ${classes.class_name[b]}</th>${run.columns && has("evidence_images") ? html`<th>${classes.class_name[a]}</th><th>${classes.class_name[b]}</th>` : null}</tr>
+              <tr><th>layer, channel</th><th>share</th><th>${value} ${short(a)}</th><th>${value} ${short(b)}</th>${run.columns && has("evidence_images") ? html`<th>${short(a)}</th><th>${short(b)}</th>` : null}</tr>
             </thead>
             <tbody>
               ${rows.map(
@@ -174,10 +175,9 @@ function Evidence({ a, b }) {
 
 /** The images of a class that activate a channel most, of those that have a thumbnail. */
 function ChannelImages({ index, layer, channel }) {
-  const table = usePiece(`images/${blockOf(index)}`);
+  const table = usePiece(`evidence_images/${blockOf(index)}`);
   const rows = useMemo(() => (table ? rowsOf(table, (t, i) => t.class[i] === index && t.layer[i] === layer && t.channel[i] === channel) : []), [table, index, layer, channel]);
-  const shown = rows.filter((row) => row.thumbnail !== null);
-  const text = (row) => `${row.sample_id}: activation ${fixed(row.activation, 3)}, rank ${row.rank} among the images of ${classes.class_name[index]}`;
-  if (!shown.length) return rows.length ? html`<span class="nothing" title=${rows.map(text).join("\n")}>no thumbnail</span>` : null;
-  return html`<span class="images">${shown.map((row) => html`<${Thumb} key=${row.thumbnail} index=${index} place=${row.thumbnail} size=${44} label=${text(row)} />`)}</span>`;
+  const text = (row) => `activates it ${row.rank === 1 ? "most" : `as number ${row.rank}`} among the images of ${classes.class_name[index]}`;
+  if (!rows.length) return table ? html`<span class="nothing">no thumbnail</span>` : null;
+  return html`<span class="images">${rows.map((row) => html`<${Thumb} key=${row.thumbnail} index=${index} place=${row.thumbnail} size=${44} label=${text(row)} />`)}</span>`;
 }

@@ -10,25 +10,20 @@ function address(view, value, parameters = {}) {
 /** The id of a class, unless it is its name. */
 const idOf = (index) => (classes.class_id[index] === classes.class_name[index] ? "" : classes.class_id[index]);
 
+/** The name of a class, cut if it is too long for the head of a column. */
+const short = (index) => (classes.class_name[index].length > 30 ? `${classes.class_name[index].slice(0, 28)}…` : classes.class_name[index]);
+
 const classAddress = (index, parameters) => address("class", classes.class_id[index], parameters);
 const pairAddress = (a, b) => address("pair", classes.class_id[a], { with: classes.class_id[b] });
 
-/** A thumbnail of a class, cut from its sheet. */
+/** A thumbnail of a class, cut from its sheet: one sheet of a block has the first of each class, another the rest. */
 function Thumb({ index, place = 0, size = 48, label }) {
-  const sheet = usePiece(classes.thumbnails[index] > place ? `thumbnails/${blockOf(index)}` : null, "image");
-  const canvas = useRef();
-  useLayoutEffect(() => {
-    if (!sheet || !canvas.current) return;
-    const side = run.side;
-    const row = index % run.block;
-    canvas.current.getContext("2d").drawImage(sheet, place * side, row * side, side, side, 0, 0, side, side);
-  }, [sheet, index, place]);
+  const [number, name, column, columns] = [classes.thumbnails[index], place ? "more" : "thumbnails", Math.max(0, place - 1), place ? run.columns - 1 : 1];
+  const sheet = usePiece(number > place ? `${name}/${blockOf(index)}` : null, "sheet");
   const text = label ?? `Image of ${classes.class_name[index]}`;
-  const style = `width:${size}px;height:${size}px`;
-  if (classes.thumbnails[index] <= place) {
-    return run.columns ? html`<span class="thumb none" style=${style}></span>` : null;
-  }
-  return html`<canvas key=${`${index} ${place}`} ref=${canvas} class="thumb" role="img" aria-label=${text} title=${label} width=${run.side} height=${run.side} style=${style}></canvas>`;
+  const style = `--size:${size}px;--columns:${columns};--column:${column};--row:${index % run.block}`;
+  if (number <= place) return run.columns ? html`<span class="thumb none" style=${style}></span>` : null;
+  return html`<span class=${`thumb ${sheet ?? ""}`} role="img" aria-label=${text} title=${label} style=${style}></span>`;
 }
 
 /** A choice among a few, as buttons. */

@@ -196,8 +196,13 @@ const Tip = ({ at, plane, children }) => {
 
 /** A text that fits into so many pixels. */
 function shortened(context, text, width) {
+  const fits = (length) => context.measureText(`${text.slice(0, length)}…`).width <= width;
   if (context.measureText(text).width <= width) return text;
-  let length = text.length;
-  while (length > 1 && context.measureText(`${text.slice(0, length)}…`).width > width) length--;
-  return `${text.slice(0, length)}…`;
+  let [short, long] = [1, text.length];
+  while (long - short > 1) {
+    const middle = (short + long) >> 1;
+    if (fits(middle)) short = middle;
+    else long = middle;
+  }
+  return `${text.slice(0, short)}…`;
 }
