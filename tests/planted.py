@@ -1,5 +1,7 @@
 """Features that nobody extracted, as a run's shards: of the real thing's shape, and as nasty as features can be."""
 
+import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +24,15 @@ from labelsim.storage.zarr_store import Array, Writer
 
 CLASSES = 70  # more than a block of a store of moments holds
 CHANNELS = 1030  # likewise
-UNITS, OUTPUTS = 6, 75
+UNITS, SPARE = 6, 5  # outputs that stand for no class
 EMPTY, ALONE, PAIR, MANY = 11, 40, 66, 25  # classes of 0, 1, 2 and 110 images
 DEAD, INFINITE, APART = 3, 1026, 500  # a constant channel, one of infinite t, one constant in two classes, differently
 TWINS = (7, 1028)  # equal channels
 CLEAR = 2  # a channel in which the class of many images differs so much that p underflows
 LAYERS = {"conv1": 1000, "conv2": 25, "conv3": 5}
 GROUPS = {"late": ["conv[23]"], "first": ["conv1"]}
+# Numbers in the order of numbers: as text, 10 comes before 2.
+NUMBERED = [(str(number), f"class {number}") for number in range(CLASSES)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Planted:
     paths: Paths
     config: dict
     ids: list[str]
+    names: list[str]
     labels: np.ndarray
     samples: np.ndarray
     features: dict[str, np.ndarray]
@@ -47,17 +52,22 @@ class Planted:
         return Path(getattr(self.paths, name))
 
 
-def plant(folder: Path, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS), k: int = 5) -> Planted:
-    """Write the features of two shards, and run the stages from `moments` to `neighbors` on them."""
+def plant(
+    folder: Path,
+    seed: int = 0,
+    methods: tuple[str, ...] = tuple(METHODS),
+    k: int = 5,
+    classes: Sequence[tuple[str, str]] = NUMBERED,
+) -> Planted:
+    """Write the features of two shards of some classes (id, name), and run the stages from `moments` to `neighbors`."""
     random = np.random.default_rng(seed)
-    # Numbers in the order of numbers: as text, 10 comes before 2.
-    ids = [str(number) for number in range(CLASSES)]
-    sizes = random.integers(5, 15, CLASSES)
+    ids, names = map(list, zip(*classes, strict=True))
+    sizes = random.integers(5, 15, len(ids))
     sizes[[EMPTY, ALONE, PAIR, MANY]] = 0, 1, 2, 110
-    labels = random.permutation(np.repeat(np.arange(CLASSES), sizes))
+    labels = random.permutation(np.repeat(np.arange(len(ids)), sizes))
     features = {
-        "gap": random.gamma(2, 1, (len(labels), CHANNELS)) * random.gamma(2, 0.5, (CLASSES, CHANNELS))[labels],
-        "hidden": random.gamma(2, 1, (len(labels), UNITS)) + random.gamma(2, 1, (CLASSES, UNITS))[labels],
+        "gap": random.gamma(2, 1, (len(labels), CHANNELS)) * random.gamma(2, 0.5, (len(ids), CHANNELS))[labels],
+        "hidden": random.gamma(2, 1, (len(labels), UNITS)) + random.gamma(2, 1, (len(ids), UNITS))[labels],
     }
     features["gap"][:, DEAD] = 0
     features["gap"][:, INFINITE] = labels == 20
@@ -66,9 +76,10 @@ def plant(folder: Path, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS)
     features["gap"][labels == 30, APART] = 1
     features["gap"][labels == 31, APART] = 2
     # Outputs stand for the classes in another order; a class has none, and some stand for no class of the dataset.
-    outputs = random.permutation(OUTPUTS)[:CLASSES]
+    number = len(ids) + SPARE
+    outputs = random.permutation(number)[: len(ids)]
     outputs[50] = -1
-    features["logits"] = random.normal(0, 1, (len(labels), OUTPUTS))
+    features["logits"] = random.normal(0, 1, (len(labels), number))
     features["logits"][np.arange(len(labels)), outputs[labels]] += 2.0
     features = {name: values.astype(np.float32) for name, values in features.items()}
     samples = np.array([f"{ids[label]}/{number}.jpg" for number, label in enumerate(labels)], dtype=object)
@@ -81,18 +92,19 @@ def plant(folder: Path, seed: int = 0, methods: tuple[str, ...] = tuple(METHODS)
             "neighbors": {"k": k},
         }
     )
-    run = Planted(Paths(str(folder / "results/planted")), config, ids, labels, samples, features, outputs)
+    run = Planted(Paths(str(folder / "results/planted")), config, ids, names, labels, samples, features, outputs)
     _write(folder, run, random)
     return run
 
 
 def _write(folder: Path, run: Planted, random: np.random.Generator) -> None:
     paths = run.paths
-    names = np.array([f"unknown {i}" for i in range(OUTPUTS)], dtype=object)
+    outputs = len(run.ids) + SPARE
+    names = np.array([f"unknown {i}" for i in range(outputs)], dtype=object)
     names[run.outputs[run.outputs >= 0]] = np.array(run.ids, dtype=object)[run.outputs >= 0]
     config = run.config["model"]["classes"] = str(folder / "outputs.csv")
-    rows = [f"{name},{name}" for name in names]
-    Path(config).write_text("\n".join(["class_id,name", *rows]) + "\n", encoding="utf-8")
+    with Path(config).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("class_id", "name"), *zip(names, names, strict=True)])
     shards = {"a" * 16: slice(0, 300), "b" * 16: slice(300, len(run.labels))}
     information = {"labels": None, "published_top1": None}
     layers = [list(layer) for layer in LAYERS.items()]
@@ -102,11 +114,11 @@ def _write(folder: Path, run: Planted, random: np.random.Generator) -> None:
             "weights_digest": "w",
             "layers": layers,
             "hidden_units": UNITS,
-            "outputs": OUTPUTS,
+            "outputs": outputs,
             "information": information,
         },
     )
-    write_classes(run.path("index").parent, run.ids, [f"class {id_}" for id_ in run.ids])
+    write_classes(run.path("index").parent, run.ids, run.names)
     entries = [{"name": name, "images": len(run.labels[part])} for name, part in shards.items()]
     write_document(run.path("index"), {"digest": "d", "images": len(run.labels), "shards": entries})
     for name, part in shards.items():
@@ -123,8 +135,8 @@ def _write(folder: Path, run: Planted, random: np.random.Generator) -> None:
     methods = run.config["similarity"]["methods"]
     welch_statistics(run.path("moments"), run.path("welch"))
     conformal([Path(paths.features(name)) for name in shards], run.path("moments"), run.path("conformal"))
-    writer = Writer(run.path("head"), {"weight": Array(("output", "unit"), (OUTPUTS, UNITS), "float32")}, "{}")
-    writer.put_whole("weight", random.normal(0, 1, (OUTPUTS, UNITS)))
+    writer = Writer(run.path("head"), {"weight": Array(("output", "unit"), (outputs, UNITS), "float32")}, "{}")
+    writer.put_whole("weight", random.normal(0, 1, (outputs, UNITS)))
     writer.commit({})
     used = {name: run.path(name) for name in ("moments", *stores(methods))}
     similarities(used, methods, GROUPS, run.path("similarity"))

@@ -80,3 +80,13 @@ def test_an_edit_reruns_the_stages_that_import_the_module(rerun, workflow, modul
     of_shards = [job for job in jobs if job in ("extract", "moments")]
     expected = sorted([*each(rerun.shards(), *of_shards), *(job for job in jobs if job not in of_shards)])
     assert rerun.planned() == expected
+
+
+def test_an_edit_of_the_explorers_assets_writes_the_page_again(rerun, workflow):
+    rerun.configure("report.explorer", {"enabled": True})
+    assert rerun.jobs() == ["explorer"]
+    with (workflow / "labelsim/report/explorer/assets/explorer.css").open("a", encoding="utf-8") as file:
+        file.write("/* edited */\n")
+    assert rerun.planned() == ["explorer"]
+    rerun.configure("report.explorer", {"enabled": True, "thumbnails": 0})
+    assert rerun.jobs() == ["explorer"]
