@@ -62,7 +62,7 @@ function MapPlane({ positions, parameters, go }) {
     // Images where they have room: not while many classes would lie on top of each other.
     const area = Math.min(view.width, view.scale) * Math.min(view.height, view.scale);
     const pictured = run.columns > 0 && visible.length * PICTURE ** 2 < COVERED * area;
-    const radius = Math.min(7, Math.max(2.5, (view.scale / Math.sqrt(run.classes)) * 0.09));
+    const radius = Math.min(7, Math.max(1.5, (view.scale / Math.sqrt(run.classes)) * 0.09));
     const side = visible.length <= 40 ? 52 : PICTURE - 4;
     for (const [i, x, y] of visible) {
       context.globalAlpha = colors.dim(i) ? 0.12 : 1;

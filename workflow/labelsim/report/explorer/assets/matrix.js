@@ -7,7 +7,7 @@ function MatrixView({ parameters, go }) {
   const matrix = usePiece(method ? `matrix/${method}` : null, "bytes");
   const tree = usePiece(method ? `tree/${method}` : null);
   if (!method) {
-    const reason = has("tree") ? "There are too many classes for it, or none of them has a similarity to another." : "analysis.map is switched off in the run's configuration.";
+    const reason = has("map") ? "There are too many classes for it, or none of them has a similarity to another." : "analysis.map is switched off in the run's configuration.";
     return html`<p class="nothing">There is no matrix here. ${reason} similarity.zarr contains all similarities.</p>`;
   }
   if (!matrix || !tree) return html`<p class="nothing">Loading …</p>`;
