@@ -143,6 +143,7 @@ class State:
             "store": {"rows_per_chunk": 16},
             "similarity": {"methods": ["welch"], "layer_groups": {"early": ["*1"], "late": ["*[23]"]}},
             "neighbors": {"k": 3},
+            "analysis": {"examples": {"enabled": False}},
             "report": {"classes": ["c1"], "explorer": {"enabled": False}},
         }
         state = cls(load(config), order)

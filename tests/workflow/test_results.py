@@ -17,6 +17,7 @@ import xarray
 from PIL import Image
 from pyarrow import parquet
 
+import labelsim
 from labelsim.dataset.sampling import folds
 from labelsim.run import open_run
 from labelsim.storage.json_files import read_document, write_document
@@ -294,7 +295,7 @@ def test_tables_tell_where_they_come_from(base, name):
     assert told["model"] == toy.config()["model"]
     assert told["weights_digest"] == network["weights_digest"]
     assert told["dataset_digest"] == index["digest"]
-    assert told["labelsim"] == "0.1.0"
+    assert told["labelsim"] == labelsim.__version__
 
 
 def test_a_run_ends_with_what_its_summary_warns_of(copy, run):
