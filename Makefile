@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 COUNT ?= 50
-BENCHMARKS ?= extraction host front_end precision class_statistics intervals growth overhead storage scan parquet
+BENCHMARKS ?= extraction host front_end precision class_statistics intervals growth explorer overhead storage scan parquet
 
 .PHONY: demo test soak hunt rehearsal lint bench clean
 
@@ -33,7 +33,7 @@ lint: .venv/ready
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-bench: demo  ## every figure of the README; some twenty-five minutes on two cores
+bench: demo  ## every figure of the README; some forty minutes on two cores
 	$(BIN)/uv pip install --quiet --constraint requirements.txt --python $(BIN)/python --editable '.[bench]'
 	$(foreach script,$(BENCHMARKS),$(BIN)/python benchmarks/$(script).py &&) true
 
