@@ -159,7 +159,7 @@ def heatmap_figure(similarity: np.ndarray, names: Sequence[str], title: str, lar
     np.fill_diagonal(drawn, np.nan)
     image = axes.imshow(drawn, cmap=colors, vmin=low, vmax=high, aspect="auto")
     bar = axes.inset_axes((1 + 0.15 / side, 0, 0.15 / side, 1))
-    figure.colorbar(image, cax=bar, extend="both", label="cosine similarity", format=ScalarFormatter(useOffset=False))
+    figure.colorbar(image, cax=bar, extend="both", label="similarity", format=ScalarFormatter(useOffset=False))
     if labeled:
         labels = [_fit(names[kept[leaf]], 2.4, 8) for leaf in order]
         axes.set_xticks(range(len(labels)), labels, rotation=90)
