@@ -29,7 +29,7 @@ from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
 from labelsim.methods import stores
 from labelsim.report.explorer.page import assets_digest
-from labelsim.pipeline import PACKAGE
+from labelsim.jobs.pipeline import PACKAGE
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from labelsim.dataset.shards import shard_name
 from labelsim.errors import LabelsimError
-from labelsim.former import SHARD, files_in, former, is_former
+from labelsim.jobs.former import SHARD, files_in, former, is_former
 from labelsim.network.outputs import identifying
 from labelsim.run import Paths, committed
 from labelsim.storage.damage import command, unreadable

@@ -21,10 +21,10 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from labelsim import pipeline
 from labelsim.config import check_files, read
 from labelsim.dataset.classes import class_names, find_class
 from labelsim.errors import LabelsimError
+from labelsim.jobs import pipeline
 from labelsim.jobs.progress import read_progress
 from labelsim.methods import METHODS
 from labelsim.network.layer_groups import layer_groups
@@ -388,7 +388,7 @@ def clean(
 
     A shard is outdated when its images have changed, or are cut in another way.
     """
-    from labelsim import former  # imports what the other commands do not need
+    from labelsim.jobs import former  # imports what the other commands do not need
 
     found = former.former(run)
     table, sizes = Table("", "files", "MB"), []

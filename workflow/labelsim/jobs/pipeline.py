@@ -13,11 +13,11 @@ from labelsim.errors import LabelsimError
 __all__ = ["PACKAGE", "folder", "init"]
 
 # First on the path of jobs: labelsim, and nothing that is installed beside it.
-PACKAGE = Path(__file__).resolve().parent / "jobs" / "alone"
+PACKAGE = Path(__file__).resolve().parent / "alone"
 
 _SNAKEFILE = """\
 # Runs the workflow of the installed package labelsim, as config/config.yaml describes.
-from labelsim import pipeline
+from labelsim.jobs import pipeline
 
 
 if not workflow.overwrite_configfiles:
@@ -40,7 +40,7 @@ def folder() -> Path:
 
     In a wheel it belongs to the package; in a clone, and in an editable installation, it is the repository.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     packaged = package / "repository"  # setup.py makes it
     return packaged if packaged.is_dir() else package.parents[1]
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 import labelsim
-from labelsim import pipeline
 from labelsim.config import load
 from labelsim.errors import LabelsimError
+from labelsim.jobs import pipeline
 
 PACKAGE = Path(labelsim.__file__).parent
 # Without site-packages but for the folder of the requirements: an installed labelsim is not seen.
@@ -29,7 +29,7 @@ def config(folder: Path) -> dict:
 
 
 def test_a_clone_is_the_folder_of_the_workflow():
-    assert pipeline.folder() == Path(__file__).resolve().parents[1]
+    assert pipeline.folder() == Path(__file__).resolve().parents[2]
 
 
 def test_jobs_find_the_package_and_nothing_beside_it():
