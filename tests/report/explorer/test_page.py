@@ -1,5 +1,6 @@
 """The page as a file, or as a folder; and that nothing in it can reach out."""
 
+import json
 import re
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -122,3 +123,10 @@ def test_the_digest_of_the_assets_knows_every_one_of_them(tmp_path, monkeypatch)
 def test_a_run_without_analyses_has_a_page(run, tmp_path):
     contents = explored.pieces(run.write(tmp_path / "explorer.html", dict.fromkeys(list(run.files)[2:])))
     assert sorted(contents) == ["classes", "neighbors/0", "neighbors/1", "run"]
+
+
+def test_agreement_is_shown_without_judgement(run, tmp_path):
+    page = run.write(tmp_path / "explorer.html", {"judgement": None}, thumbnails=0)
+    told = json.loads(explored.pieces(page)["run"])
+    assert told["agreement"]
+    assert "judgement" not in told

@@ -110,17 +110,7 @@ def explorer(
 
 def _run(found: Mapping[str, pa.Table], summary: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What the page knows of the run."""
-    keys = (
-        "labelsim",
-        "images",
-        "classes",
-        "channels",
-        "excluded_channels",
-        "neighbors",
-        "accuracy",
-        "conformal",
-        "warning",
-    )
+    keys = ("labelsim", "images", "classes", "channels", "neighbors", "accuracy", "conformal", "warning")
     rows = {name: found[name].to_pylist() for name in ("judgement", "agreement") if name in found}
     made = read_metadata(found["neighbors"])
     return {
@@ -130,7 +120,7 @@ def _run(found: Mapping[str, pa.Table], summary: Mapping[str, Any], config: Mapp
         **{key: summary[key] for key in keys},
         "tables": sorted(found),
         "probe": made["probe"]["at"],
-        "reference": made.get("reference") or (read_metadata(found["judgement"]).get("reference") if rows else None),
+        "reference": read_metadata(found["judgement"])["reference"] if "judgement" in found else None,
         **rows,
     }
 
@@ -142,7 +132,6 @@ def _method(name: str, groups: list[str]) -> dict[str, Any]:
         "label": method.label,
         "groups": len(groups) if method.by_layer else 1,
         "evidence": method.by_channel,
-        "cosine": method.function == "cosine",
     }
 
 

@@ -48,9 +48,8 @@ def distances(similarity: NDArray[np.floating], largest: float = 1.0) -> NDArray
         Symmetric, at least 0, and 0 on the diagonal.
     """
     values = np.asarray(similarity, dtype=np.float64)
-    result: NDArray[np.float64] = np.maximum(
-        largest - (values + values.T) / 2, 0
-    )  # rounding may take a cosine beyond 1
+    # Rounding may take a cosine beyond 1.
+    result: NDArray[np.float64] = np.maximum(largest - (values + values.T) / 2, 0)
     np.fill_diagonal(result, 0)
     return np.nan_to_num(result, copy=False, nan=np.nanmax(result, initial=0))
 

@@ -6,7 +6,6 @@ import gzip
 import shutil
 from base64 import b64encode
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from labelsim.storage.atomic import write_whole
+from labelsim.storage.digests import canonical, digest, file_digest
 
 __all__ = ["assets_digest", "packed", "write_page"]
 
@@ -58,11 +58,8 @@ def write_page(pieces: Mapping[str, str], title: str, output: Path, as_folder: b
 
 def assets_digest() -> str:
     """Digest of the template, scripts and styles of the page."""
-    state = blake2b(digest_size=16)
-    for file in sorted(_ASSETS.rglob("*")):
-        if file.is_file():
-            state.update(file.read_bytes())
-    return state.hexdigest()
+    files = [file for file in sorted(_ASSETS.rglob("*")) if file.is_file()]
+    return digest(canonical({str(file.relative_to(_ASSETS)): file_digest(file) for file in files}))
 
 
 def _parts() -> dict[str, Any]:

@@ -91,15 +91,14 @@ function PairStart({ a, go }) {
 }
 
 function Footer() {
-  const { network, ...rest } = run;
   return html`<footer>
     <p>
-      Run <b>${rest.name}</b> of ${rest.date}: ${rest.model}${rest.weights ? ` with ${rest.weights}` : ""}, ${rest.channels.toLocaleString("en")} channels
-      (at: ${rest.probe}), ${count(rest.images.used, "image")} of ${count(rest.classes, "class", "classes")}. Made by labelsim ${rest.labelsim}, after
+      Run <b>${run.name}</b> of ${run.date}: ${run.model}${run.weights ? ` with ${run.weights}` : ""}, ${run.channels.toLocaleString("en")} channels
+      (at: ${run.probe}), ${count(run.images.used, "image")} of ${count(run.classes, "class", "classes")}. Made by labelsim ${run.labelsim}, after
       Bumjin Park, “Finding Similar Labels with Internal Representations in Image Classification”, which you should cite if this page helps your work.
     </p>
     <p>S depends on all classes of the dataset: it is not comparable between datasets. Values of different methods are not comparable either.</p>
-    ${rest.terms && html`<p class="note">${rest.terms}</p>`}
+    ${run.terms && html`<p class="note">${run.terms}</p>`}
     <p class="keys">Keys: <kbd>/</kbd> find a class; in map and matrix: arrows, <kbd>Enter</kbd>, <kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd>.</p>
   </footer>`;
 }

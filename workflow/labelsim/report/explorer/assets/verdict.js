@@ -48,7 +48,6 @@ function Stability() {
         })}
       </tbody>
     </table>
-    <p class="ends"><span>0 %</span><span>100 %</span></p>
   </section>`;
 }
 
