@@ -163,7 +163,7 @@ def plant(folder: Path, classes: int) -> dict[str, Any]:
     plant_tables(folder, ids, names, branch, nearest, latent, samples, rng)
     accuracy = {"top1": 0.7331, "top5": 0.9142, "published_top1": 0.73314, "note": "as published"}
     images = {"used": 50 * classes, "rejected": 3}
-    run = {"labelsim": "0", "images": images, "classes": classes, "channels": 8512, "excluded_channels": {"all": 0}}
+    run = {"labelsim": "0", "images": images, "classes": classes, "channels": 8512}
     rest = {"neighbors": NEIGHBORS, "accuracy": accuracy, "conformal": None, "warning": None}
     write_document(folder / "summary.json", run | rest)
     return config
@@ -246,6 +246,7 @@ def plant_tables(
 
     def save(name: str, columns: Mapping[str, Any]) -> None:
         metadata = {"model": {"name": "resnet34", "weights": "IMAGENET1K_V1"}, "probe": {"at": "convolution"}}
+        metadata["reference"] = "WordNet 3.0"
         arrays = {
             key: pa.array(values, pa.int32() if np.asarray(values).dtype.kind == "i" else None)
             for key, values in columns.items()
