@@ -125,8 +125,22 @@ def test_a_run_without_analyses_has_a_page(run, tmp_path):
     assert sorted(contents) == ["classes", "neighbors/0", "neighbors/1", "run"]
 
 
-def test_agreement_is_shown_without_judgement(run, tmp_path):
-    page = run.write(tmp_path / "explorer.html", {"judgement": None}, thumbnails=0)
+@pytest.mark.parametrize(
+    "off",
+    [
+        ("stability", "class_stability"),
+        ("evidence", "evidence_layers"),
+        ("channels", "class_significance"),
+        ("judgement",),
+        ("agreement",),
+        ("examples", "evidence_images"),
+        ("map", "tree"),
+        ("wordnet", "wordnet_pairs"),
+    ],
+)
+def test_each_analysis_can_be_switched_off(run, tmp_path, off):
+    page = run.write(tmp_path / "explorer.html", dict.fromkeys(off), thumbnails=0)
     told = json.loads(explored.pieces(page)["run"])
-    assert told["agreement"]
-    assert "judgement" not in told
+    assert sorted(told["tables"]) == sorted(set(run.files) - set(off))
+    assert "agreement" in off or told["agreement"]
+    assert ("judgement" in told) == ("judgement" not in off)
