@@ -172,6 +172,7 @@ def test_features_of_a_class_come_from_all_shards_in_the_order_of_the_manifest(r
 def test_one_matrix(run):
     assert run.matrix("welch").values.tolist() == np.arange(9).reshape(3, 3).tolist()
     assert run.matrix("welch", "layer1").values.tolist() == np.arange(9, 18).reshape(3, 3).tolist()
+    assert run.matrix("S", "layer1").equals(run.matrix("welch", "layer1"))
     assert run.matrix("hidden").values.tolist() == np.arange(3.0, 12).reshape(3, 3).tolist()
     with pytest.raises(LabelsimError, match="group: hidden has no layer groups"):
         run.matrix("hidden", "layer1")

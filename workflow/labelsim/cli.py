@@ -26,7 +26,7 @@ from labelsim.dataset.classes import class_names, find_class
 from labelsim.errors import LabelsimError
 from labelsim.jobs import pipeline
 from labelsim.jobs.progress import read_progress
-from labelsim.methods import METHODS
+from labelsim.methods import ALIASES, METHODS
 from labelsim.network.layer_groups import layer_groups
 from labelsim.report.channels import draw_evidence, draw_images, draw_layers, draw_significance
 from labelsim.report.stability import STABILITY, similarity_text
@@ -156,7 +156,9 @@ def top(
     ],
     run: Annotated[Path, typer.Option(help="The run's folder, such as results/demo.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Number of similar classes.")] = 9,
-    method: Annotated[list[str] | None, typer.Option(help="A method; default: the run's first three.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method, or S, H or P; default: the run's first three.")
+    ] = None,
     group: Annotated[str, typer.Option(help="Layer group.")] = "all",
 ) -> None:
     """Show the most similar classes of one or more classes, and how stable that is."""
@@ -165,7 +167,7 @@ def top(
     if not len(table):
         raise LabelsimError(f"{run}: no class has neighbors; fewer than two classes have usable images")
     present = [name for name in METHODS if name in table["method"].unique().to_pylist()]
-    methods = _chosen(method, present, "method")[: None if method else _METHODS]
+    methods = _chosen(_named(method), present, "method")[: None if method else _METHODS]
     _chosen([group], table["group"].unique().to_pylist(), "group")
     without = [name for name in methods if not METHODS[name].by_layer] if group != "all" else []
     if method and without == methods:
@@ -215,7 +217,7 @@ def evidence(
     present = [name for name in settings["methods"] if METHODS[name].by_channel]
     if not present:
         raise LabelsimError(f"{run}: no method of this run compares channels; add welch to similarity.methods")
-    method = _chosen(None if method is None else [method], present, "method")[0]
+    method = _chosen(_named(None if method is None else [method]), present, "method")[0]
     if group != "all" and not METHODS[method].by_layer:
         raise _no_groups(method)
     _chosen([group], ["all", *settings["layer_groups"]], "group")
@@ -438,6 +440,11 @@ def _cell(row: dict[str, Any]) -> str:
 def _label(known: dict[str, list[Any]], index: int) -> str:
     name, id_ = known["class_name"][index], known["class_id"][index]
     return name if name == id_ else f"{name} ({id_})"
+
+
+def _named(methods: list[str] | None) -> list[str] | None:
+    """Methods by their names, where the paper's letters may be given."""
+    return methods and [ALIASES.get(method, method) for method in methods]
 
 
 def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelsim.errors import LabelsimError, near
+from labelsim.methods import ALIASES
 from labelsim.storage.json_files import read_document
 
 # Heavy libraries are imported where they are used, as every job of the workflow imports this module.
@@ -278,7 +279,7 @@ class Run:
         Parameters
         ----------
         method : str
-            One of the run's methods, such as `welch`.
+            One of the run's methods, such as `welch`; S, H and P are welch, hidden and gap.
         group : str
             A layer group.
 
@@ -292,7 +293,7 @@ class Run:
         LabelsimError
             If the run has no such method or group, or the method has no layer groups.
         """
-        dataset = self.similarity()
+        dataset, method = self.similarity(), ALIASES.get(method, method)
         if method not in dataset:
             raise LabelsimError(f"method: the run has no {method!r}{near(method, sorted(map(str, dataset.data_vars)))}")
         if "group" not in dataset[method].dims:
