@@ -18,6 +18,7 @@ checkpoint preflight:
     input:
         network=lambda wildcards: cut(wildcards) and RUN.network,
         index=cut,
+        reference=config["analysis"]["reference"]["file"] or [],
     output:
         RUN.preflight,
     log:

@@ -95,6 +95,17 @@ def test_a_warning_where_no_output_stands_for_a_class(checked, caplog, labels, w
     assert all("model.classes" in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("class_id,neighbor_id\n0,1\n", "similarity"), ("class_id,neighbor_id,similarity\n0,1,0.5\n1,2,nan\n", "row 2 ")],
+)
+def test_a_file_that_is_no_reference(checked, tmp_path, text, fault):
+    (tmp_path / "human.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(LabelsimError, match=rf"^analysis\.reference\.file: .*{fault}"):
+        checked(similarity={"methods": ["gap"]}, analysis={"reference": {"file": "human.csv"}}, report={"classes": []})
+    assert not (tmp_path / "preflight.json").exists()
+
+
 def test_a_layer_group_that_matches_nothing(checked):
     similarity = {"methods": ["hidden"], "layer_groups": {"late": ["blocks.*"]}}
     with pytest.raises(LabelsimError, match=r"layer_groups\.late: 'blocks\.\*'"):

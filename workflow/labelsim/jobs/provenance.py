@@ -35,7 +35,7 @@ _KEYS = {
     ),
     "shard": ("extract.images_per_shard", "dataset.class_names"),
     "network": ("model.name", "model.weights", "model.transform", "probe"),
-    "preflight": ("similarity", "model.classes", "report.classes"),
+    "preflight": ("similarity", "model.classes", "report.classes", "analysis.reference.file"),
     "extract": ("extract.precision", "extract.compile", "store"),
     "moments": ("model.classes",),
     "merge": ("extract.max_reject_fraction",),

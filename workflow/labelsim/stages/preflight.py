@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labelsim.analysis.reference import reference
 from labelsim.dataset.classes import find_class, read_classes
 from labelsim.errors import LabelsimError
 from labelsim.methods import METHODS
@@ -29,7 +30,8 @@ def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Pa
     shards : Path
         The folder of the shards, with the list of classes.
     config : mapping
-        The whole configuration: `similarity`, `model.classes` and `report.classes` are checked.
+        The whole configuration: `similarity`, `model.classes`, `report.classes` and `analysis.reference.file` are
+        checked.
     output : Path
         The JSON file to write: layers of each group, the number of classes with an output, and the ids of the classes
         to draw.
@@ -37,8 +39,8 @@ def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Pa
     Raises
     ------
     LabelsimError
-        If a method cannot be computed, a layer group is empty, a class in `report.classes` is not found, or
-        `model.classes` does not fit the network's outputs.
+        If a method cannot be computed, a layer group is empty, a class in `report.classes` is not found,
+        `model.classes` does not fit the network's outputs, or the file of the reference cannot be read as one.
     """
     description = read_document(network)
     layers = [name for name, _ in description["layers"]]
@@ -48,6 +50,8 @@ def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Pa
     drawn = [ids[_drawn(label, ids, names)] for label in config["report"]["classes"]]
     known = _with_output(ids, output_labels(config["model"]["classes"], description, ids))
     _check_outputs(config["similarity"]["methods"], known, description)
+    if file := config["analysis"]["reference"]["file"]:
+        reference(ids, Path(file))
     write_document(output, {"layer_groups": groups, "classes_with_output": known, "drawn": drawn})
 
 
