@@ -4,7 +4,7 @@
 rule stability:
     input:
         **{name: committed(getattr(RUN, name)) for name in METHOD_STORES if name == "conformal"},
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
         moments=committed(RUN.moments),
     output:
         stability=RUN.analysis("stability"),
@@ -22,7 +22,7 @@ rule stability:
 
 rule evidence:
     input:
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
         moments=committed(RUN.moments),
         welch=committed(RUN.welch) if "welch" in METHOD_STORES else [],
     output:
@@ -41,7 +41,7 @@ rule evidence:
 
 rule significance:
     input:
-        welch=committed(RUN.welch),
+        welch=settled(committed(RUN.welch)),
         moments=committed(RUN.moments),
         network=settled(RUN.network),
     output:
@@ -61,7 +61,7 @@ rule significance:
 rule judgement:
     input:
         similarity=committed(RUN.similarity),
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
         reference=config["analysis"]["reference"]["file"] or [],
     output:
         RUN.analysis("judgement"),
@@ -79,7 +79,7 @@ rule judgement:
 rule agreement:
     input:
         similarity=committed(RUN.similarity),
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
         reference=config["analysis"]["reference"]["file"] or [],
     output:
         RUN.analysis("agreement"),
@@ -98,7 +98,7 @@ rule examples:
     input:
         features=lambda wildcards: [committed(RUN.features(shard)) for shard in shards(wildcards)],
         moments=committed(RUN.moments),
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
         evidence=RUN.analysis("evidence") if config["analysis"]["evidence"]["enabled"] else [],
     output:
         examples=RUN.analysis("examples"),
@@ -117,7 +117,7 @@ rule examples:
 rule wordnet:
     input:
         classes=RUN.classes,
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
     output:
         wordnet=RUN.analysis("wordnet"),
         wordnet_pairs=RUN.analysis("wordnet_pairs"),
@@ -135,7 +135,7 @@ rule wordnet:
 rule map:
     input:
         similarity=committed(RUN.similarity),
-        neighbors=RUN.neighbors,
+        neighbors=settled(RUN.neighbors),
     output:
         map=RUN.analysis("map"),
         tree=RUN.analysis("tree"),

@@ -53,8 +53,19 @@ def test_analyses(rerun):
         rerun.configure(f"analysis.{name}", {"enabled": False})
         assert rerun.planned() == []
         rerun.configure(f"analysis.{name}", on)
+    rerun.configure("report.classes", ["bee", "eel"])
+    assert rerun.jobs() == ["class_figure eel", "preflight"]
     rerun.configure("neighbors.k", 2)
-    assert rerun.planned() == sorted([*since("neighbors"), "evidence"])
+    assert rerun.planned() == sorted([*since("neighbors"), "class_figure eel", "evidence"])
+
+
+def test_another_reference_is_judged_by(rerun):
+    (rerun.folder / "human.csv").write_text("class_id,neighbor_id,similarity\nbee,cat,1\n", encoding="utf-8")
+    rerun.configure("analysis.judgement", {"enabled": True})
+    rerun.configure("analysis.reference", {"file": "human.csv"})
+    assert rerun.jobs() == ["judgement", "preflight"]
+    (rerun.folder / "human.csv").write_text("class_id,neighbor_id,similarity\nbee,dog,1\n", encoding="utf-8")
+    assert rerun.jobs() == ["judgement", "preflight"]
 
 
 def test_example_images_are_drawn_again(rerun):
