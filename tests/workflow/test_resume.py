@@ -48,8 +48,9 @@ def test_an_interrupted_extraction_stops_at_once_and_says_how_to_go_on(base, tmp
     config["extract"]["workers"] = workers
     toy.write_config(folder, config)
     (folder / "hold").touch()  # nobody lets the extraction go on
-    with start(folder) as process:
-        wait_until(lambda: half_done(results), process)
+    # All shards at a time: a job that waits for a core, or that ends, would wake Snakemake.
+    with start(folder, "--cores", "3") as process:
+        wait_until(lambda: len(half_done(results)) == 3, process)
         interrupt(process, signal.SIGINT)
         try:
             process.wait(timeout=60)

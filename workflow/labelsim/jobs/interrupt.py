@@ -27,6 +27,8 @@ def stop_jobs_on_interrupt() -> None:
     waits for running jobs. Further interrupts act as usual. If interrupts are ignored (in the background of a shell),
     they still are.
     """
+    with suppress(ImportError):
+        import polars  # noqa: F401  # its import, by Snakemake's first job, would take the handler's place
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
