@@ -118,6 +118,15 @@ def test_tables(run, name):
     assert table["class_id"].to_pylist() == IDS.tolist()
 
 
+def test_a_table_of_an_earlier_run_is_refused(run):
+    path = Path(run.paths.analysis("channels"))
+    write_table(pa.table({"class_index": [0]}), path, {"dataset_digest": "d", "weights_digest": "w"})
+    with pytest.raises(LabelsimError, match=r"channels\.parquet .*outdated"):
+        run.analysis("channels")
+    write_table(run.neighbors(), Path(run.paths.neighbors), {"dataset_digest": "d", "weights_digest": "w"})
+    assert run.analysis("channels")["class_index"].to_pylist() == [0]
+
+
 def test_shards_and_rejects_come_in_the_order_of_the_manifest(run):
     assert run.shards() == ["b", "a"]
     assert run.rejects().to_pydict() == {"sample_id": ["1.png"], "reason": ["1.png"]}
@@ -162,7 +171,9 @@ def test_features_of_a_class_come_from_all_shards_in_the_order_of_the_manifest(r
     assert features["gap"].values.tolist() == [[1.0] * 4] * 2
     assert features["layer"].values.tolist() == ["conv1", "conv1", "é", "é"]
     assert run.features("a", class_id="straße")["sample_id"].values.tolist() == ["a2"]
-    assert run.features(class_id="n01440764").sizes == {"sample": 0, "channel": 4}  # a class without images
+    empty = run.features(class_id="n01440764")  # a class without images
+    assert empty.sizes == {"sample": 0, "channel": 4}
+    assert empty["class_index"].dtype == features["class_index"].dtype
     with pytest.raises(LabelsimError, match=r"class_id: .*'strasse'.*did you mean straße"):
         run.features(class_id="strasse")
     with pytest.raises(LabelsimError, match="shard"):
@@ -178,8 +189,9 @@ def test_one_matrix(run):
         run.matrix("hidden", "layer1")
     with pytest.raises(LabelsimError, match=r"group: .*'layer2'.*layer1"):
         run.matrix("welch", "layer2")
-    with pytest.raises(LabelsimError, match=r"method: .*'gap'.*hidden, welch"):
-        run.matrix("gap")
+    for name in ("gap", "class_id", "group"):
+        with pytest.raises(LabelsimError, match=rf"method: .*'{name}'.*hidden, welch"):
+            run.matrix(name)
     noted = {str(name): "note" in matrix.attrs for name, matrix in run.similarity().items()}
     assert noted == {"welch": False, "hidden": True}
 

@@ -332,6 +332,14 @@ def test_a_network_of_the_same_weights_and_other_code_is_refused(copy, stored):
     assert run.paths.network in str(caught.value)
 
 
+def test_other_classes_of_the_outputs_are_refused(copy, stored):
+    lines = (copy / "outputs.csv").read_text(encoding="utf-8").splitlines()
+    lines[1], lines[2] = lines[2], lines[1]
+    (copy / "outputs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(LabelsimError, match=r"model\.classes: outputs\.csv"):
+        explain(open_run(copy / "results/toy"), [copy / "images" / stored.sample_id[0]])
+
+
 def test_a_network_that_is_not_there(copy, stored):
     (copy / "network.py").rename(copy / "away.py")
     with pytest.raises(LabelsimError, match=r"network\.py") as caught:

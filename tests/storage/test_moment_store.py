@@ -2,14 +2,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from labelsim.statistics.moments import Moments, total
+from labelsim.statistics.moments import Moments
 from labelsim.storage.moment_store import (
     CLASSES_PER_CHUNK,
     arrays,
-    channel_blocks,
     class_labels,
     load_moments,
-    of_classes,
     put_moments,
 )
 from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
@@ -73,16 +71,6 @@ def test_a_part_of_the_classes_and_channels_can_be_loaded(dataset, moments):
     assert_array_equal(found.count, moments["gap"].count[:, part])
     assert_array_equal(found.mean, moments["gap"].mean[:, part, channels])
     assert_array_equal(found.m2, moments["gap"].m2[:, part, channels])
-
-
-@pytest.mark.parametrize("name", WIDTHS)
-def test_moments_over_all_folds_come_in_blocks_of_channels(dataset, moments, name):
-    expected = total(moments[name])
-    found = list(of_classes(dataset, name))
-    assert [part.mean.shape[1] for part in found] == [s.stop - s.start for s in channel_blocks(WIDTHS[name])]
-    assert all((part.count == expected.count).all() for part in found)
-    for moment in ("mean", "m2"):
-        assert_array_equal(np.concatenate([getattr(p, moment) for p in found], axis=1), getattr(expected, moment))
 
 
 def test_the_store_has_the_names_and_dimensions_of_the_contract(dataset):

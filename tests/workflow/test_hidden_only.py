@@ -3,6 +3,7 @@
 import json
 import re
 
+import analyses
 import numpy as np
 import pytest
 import small
@@ -46,6 +47,9 @@ def finished(tmp_path_factory, run):
     config = small.config() | {"similarity": {"methods": ["hidden"]}}
     config["model"] = {"name": "network.py:Transformer", "weights": None, "transform": "network.py:transform"}
     config["model"]["classes"] = "dataset"
+    # Images to show, and no channels; significance would need t.
+    config["analysis"] = analyses.DEFAULTS | {"significance": {"enabled": False}}
+    config["report"] = {"classes": ["bee"]}
     small.write_config(folder, config)
     outcome = run(folder)
     assert outcome.code == 0, outcome.output
@@ -57,6 +61,7 @@ def test_every_file_is_made_and_whole(finished):
     assert check(results).ok
     assert (results / "report/heatmaps/hidden.png").exists()
     assert (results / "report/neighbors/bee.png").exists()
+    assert (results / "report/explorer.html").exists()
     log = (results / "logs/network.log").read_text(encoding="utf-8")
     assert "patches is left out" in log
     assert "0 layers, 0 channels, 8 hidden units, 5 outputs" in log

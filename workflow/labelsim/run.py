@@ -171,8 +171,24 @@ class Run:
         return stability if stability.select(neighbors.column_names).equals(neighbors) else neighbors
 
     def analysis(self, name: str) -> pa.Table:
-        """A table of the analyses beyond the paper, such as `stability` or `channels`."""
-        return self._table(self.paths.analysis(name))
+        """A table of the analyses beyond the paper, such as `stability` or `channels`.
+
+        Raises
+        ------
+        LabelsimError
+            If it is missing or damaged, or was made of other images, or another network, than the table of neighbors.
+        """
+        from labelsim.storage.parquet import read_metadata
+
+        table, made = self._table(self.paths.analysis(name)), self.provenance()
+        own = read_metadata(table)
+        if any(own.get(key) != made.get(key) for key in ("dataset_digest", "weights_digest")):
+            raise LabelsimError(
+                f"{self.paths.analysis(name)} is outdated: it was made of other images or another network than "
+                f"{self.paths.neighbors}. Switch its analysis on (in the section `analysis` of the configuration) and "
+                "run the workflow again."
+            )
+        return table
 
     def classes(self) -> pa.Table:
         """One row a class: images used and rejected, top-1 and top-5 accuracy where known, notes."""
@@ -250,7 +266,7 @@ class Run:
             )
         # Classes may have been added since the shard was extracted, which changes the indices.
         index = {id_: i for i, id_ in enumerate(ids)}
-        current = [index[id_] for id_ in dataset["class_id"].values.tolist()]
+        current = np.array([index[id_] for id_ in dataset["class_id"].values.tolist()], dtype=np.int64)
         labels = np.array([names[i] for i in current], dtype=object)
         return dataset.assign_coords(class_index=("sample", current), class_name=("sample", labels))
 
@@ -294,7 +310,7 @@ class Run:
             If the run has no such method or group, or the method has no layer groups.
         """
         dataset, method = self.similarity(), ALIASES.get(method, method)
-        if method not in dataset:
+        if method not in dataset.data_vars:
             raise LabelsimError(f"method: the run has no {method!r}{near(method, sorted(map(str, dataset.data_vars)))}")
         if "group" not in dataset[method].dims:
             if group != "all":

@@ -10,9 +10,10 @@ import pyarrow as pa
 from pyarrow import compute
 
 from labelsim.analysis.activations import highest_activations
+from labelsim.analysis.class_moments import class_means
 from labelsim.statistics.largest import Largest
 from labelsim.storage.feature_store import class_chunks
-from labelsim.storage.moment_store import class_labels, class_means
+from labelsim.storage.moment_store import class_labels
 from labelsim.storage.zarr_store import load
 
 if TYPE_CHECKING:

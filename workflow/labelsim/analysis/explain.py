@@ -15,15 +15,17 @@ from pyarrow.compute import field
 from scipy.special import softmax
 
 from labelsim.analysis.calibration import image_scores
+from labelsim.analysis.class_moments import class_means, of_classes
 from labelsim.analysis.new_images import NewImages, image_features, load_network, working_folder
 from labelsim.dataset.imagenet import imagenet_names
+from labelsim.errors import LabelsimError
 from labelsim.methods import METHODS, stores
 from labelsim.network.outputs import output_labels
 from labelsim.run import Run
 from labelsim.statistics.conformal import LEVEL, prediction_sets, threshold
 from labelsim.statistics.moments import total
 from labelsim.statistics.nearest import contributions, cosines, descending, largest_deviation, standardized
-from labelsim.storage.moment_store import channel_blocks, class_means, of_classes
+from labelsim.storage.moment_store import channel_blocks
 from labelsim.storage.zarr_store import load, open_store
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def explain(run: Run, images: Sequence[Path], k: int = 5) -> list[Explanation]:
     Raises
     ------
     LabelsimError
-        If a file of the run is missing or damaged, or its network is not there or another one.
+        If a file of the run is missing or damaged, or its network or the classes of its outputs are not what they were.
     """
     settings = run.provenance()
     found = image_features(load_network(run, settings), settings["precision"], images)
@@ -161,10 +163,10 @@ def _explained(
     run: Run, settings: Mapping[str, Any], images: Sequence[Path], found: NewImages, k: int
 ) -> Iterator[Explanation]:
     """The explanations of images that can be used."""
-    classes, outputs = run.classes().to_pydict(), _outputs(run, settings)
     # A store may be left from when the run had other methods.
     made = stores(settings["similarity"]["methods"])
     moments, welch = run.moments(), run.welch() if "welch" in made else None
+    classes, outputs = run.classes().to_pydict(), _outputs(run, settings, moments)
     neighbors = run.stable_neighbors()
     probability = softmax(found.logits.astype(np.float64), axis=1)
     limit, calibrated = _calibration(run, made, moments) if outputs else (np.inf, 0)
@@ -193,11 +195,18 @@ def _explained(
         yield Explanation(str(image), "", labels[:k], likely if calibrated else None, similar, near, carrying, notes)
 
 
-def _outputs(run: Run, settings: Mapping[str, Any]) -> list[str] | None:
-    """Class id of each output, where known."""
-    description, ids = run.network(), run.classes()["class_id"].to_pylist()
+def _outputs(run: Run, settings: Mapping[str, Any], moments: xarray.Dataset) -> list[str] | None:
+    """Class id of each output, where known; as they were when the moments were computed."""
+    description, ids = run.network(), load(moments, "class_id").tolist()
     with working_folder(run):
-        return output_labels(settings["model"]["classes"], description, ids)
+        outputs = output_labels(settings["model"]["classes"], description, ids)
+    for id_, output in zip(ids, load(moments, "output_index").tolist(), strict=True):
+        if output >= 0 and (outputs is None or outputs[output] != id_):
+            raise LabelsimError(
+                f"model.classes: {settings['model']['classes']} was changed after the run was made: the class of "
+                f"output {output} was {id_}"
+            )
+    return outputs
 
 
 def _calibration(run: Run, made: Sequence[str], moments: xarray.Dataset) -> tuple[float, int]:

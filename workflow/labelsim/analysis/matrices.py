@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelsim.analysis.class_moments import class_means, of_classes
 from labelsim.methods import METHODS, Method
 from labelsim.statistics import similarity
 from labelsim.statistics.moments import Moments
 from labelsim.statistics.similarity import centered
 from labelsim.statistics.welch import usable_channels, welch
-from labelsim.storage.moment_store import channel_blocks, class_means, of_classes
+from labelsim.storage.moment_store import channel_blocks
 from labelsim.storage.zarr_store import load
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from labelsim.analysis.class_moments import of_classes
 from labelsim.statistics.largest import largest
 from labelsim.statistics.moments import Moments, rest, total
 from labelsim.statistics.significance import benjamini_hochberg, effect_size, log_p
 from labelsim.statistics.welch import two_samples
-from labelsim.storage.moment_store import channel_blocks, class_labels, load_moments, of_classes
+from labelsim.storage.moment_store import channel_blocks, class_labels, load_moments
 from labelsim.storage.zarr_store import blocks, load
 
 if TYPE_CHECKING:

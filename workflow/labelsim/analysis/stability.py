@@ -105,12 +105,12 @@ def class_stability(stability: pa.Table) -> pa.Table:
     always = compute.if_else(compute.greater(stability["folds"], 0), always, None)
     # Sorted by rank: out of order if a neighbor's corrected similarity is above that of the one before it.
     corrected = stability["corrected"].to_numpy()
-    above = np.zeros(len(corrected), dtype=bool)
-    above[1:] = (corrected[1:] > corrected[:-1]) & (stability["rank"].to_numpy()[1:] > 1)
-    table = stability.select(_CLASS).append_column("always", always.cast(pa.float64()))
-    table = table.append_column("above", pa.array(above, mask=np.isnan(corrected)))
+    before = np.where(stability["rank"].to_numpy() > 1, np.roll(corrected, 1), np.inf)
+    above = pa.array(corrected > before, mask=np.isnan(corrected) | np.isnan(before))
+    table = stability.select(_CLASS).append_column("always", always.cast(pa.float64())).append_column("above", above)
+    strict = compute.ScalarAggregateOptions(skip_nulls=False)  # true if any is, else null if any is null
     found = table.group_by(_CLASS, use_threads=False).aggregate(
-        [([], "count_all"), ("always", "mean"), ("above", "any")]
+        [([], "count_all"), ("always", "mean"), ("above", "any", strict)]
     )
     return found.rename_columns([*_CLASS, "neighbors", "stable", "reordered"]).replace_schema_metadata(
         stability.schema.metadata

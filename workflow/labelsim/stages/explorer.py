@@ -19,7 +19,15 @@ from labelsim.dataset.sources import open_source
 from labelsim.images.examples import read_images
 from labelsim.methods import METHODS
 from labelsim.report.explorer.page import packed, write_page
-from labelsim.report.explorer.pieces import BLOCK, class_piece, map_piece, matrix_piece, pair_pieces, tree_piece
+from labelsim.report.explorer.pieces import (
+    BLOCK,
+    class_piece,
+    map_piece,
+    matrix_piece,
+    of_all_layers,
+    pair_pieces,
+    tree_piece,
+)
 from labelsim.report.explorer.thumbnails import SIDE, chosen, sheet, thumbnail
 from labelsim.storage.json_files import read_document
 from labelsim.storage.parquet import read_metadata, read_table
@@ -140,7 +148,7 @@ def _layers(found: Mapping[str, pa.Table]) -> list[str]:
     names: dict[str, None] = {}
     for table in ("evidence_layers", "channels"):
         if table in found:
-            names |= dict.fromkeys(found[table]["layer"].unique().cast(pa.string()).to_pylist())
+            names |= dict.fromkeys(of_all_layers(found[table])["layer"].unique().cast(pa.string()).to_pylist())
     return list(names)
 
 
@@ -190,5 +198,5 @@ def _with_thumbnails(images: pa.Table, shown: Mapping[int, list[str]]) -> pa.Tab
     table = pa.table(
         [pa.array(column, type) for column, type in zip(columns, types, strict=True)], [*keys, "thumbnail"]
     )
-    numbered = images.append_column("row", pa.array(range(len(images))))
+    numbered = images.append_column("row", pa.array(range(len(images)), pa.int64()))
     return numbered.join(table, keys, join_type="inner").sort_by("row").drop_columns("row")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from labelsim.analysis.class_moments import of_classes
 from labelsim.statistics.moments import Moments
 from labelsim.statistics.welch import Welch, usable_channels, welch
-from labelsim.storage.moment_store import CHANNELS_PER_CHUNK, channel_blocks, class_labels, of_classes
+from labelsim.storage.moment_store import CHANNELS_PER_CHUNK, channel_blocks, class_labels
 from labelsim.storage.zarr_store import Array, Writer, blocks, load, open_store
 
 __all__ = ["welch_statistics"]

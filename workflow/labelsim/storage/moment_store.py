@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelsim.methods import MOMENTS, SPREADS
-from labelsim.statistics.moments import Moments, empty, total, total_mean
+from labelsim.statistics.moments import Moments
 from labelsim.storage.digests import canonical, digest
 from labelsim.storage.zarr_store import Array, Writer, blocks, load
 
@@ -23,16 +23,13 @@ __all__ = [
     "arrays",
     "channel_blocks",
     "class_labels",
-    "class_means",
     "load_moments",
     "merged_identity",
-    "of_classes",
     "put_moments",
 ]
 
 CLASSES_PER_CHUNK = 64
 CHANNELS_PER_CHUNK = 1024
-_CLASSES = 16 * CLASSES_PER_CHUNK  # read at a time if only their totals are kept
 TOP = {"top1": 1, "top5": 5}  # counts of correct images, by name: among how many of the largest outputs
 
 
@@ -125,44 +122,6 @@ def load_moments(dataset: xarray.Dataset, name: str, **where: slice) -> Moments:
     present = (count > 0)[..., np.newaxis]
     found = [np.where(present, load(dataset, f"{name}_{moment}", **where), 0.0) for moment in _kept(name)]
     return Moments(count, found[0], found[1] if name in SPREADS else np.full_like(found[0], np.nan))
-
-
-def of_classes(dataset: xarray.Dataset, name: str, without: int | None = None) -> Iterator[Moments]:
-    """Moments of all classes over all folds, or over all but one, a block of channels at a time.
-
-    Yields
-    ------
-    Moments
-        count (class,), mean and m2 (class, block).
-    """
-    dimension, classes = MOMENTS[name], dataset.sizes["class"]
-    kept = [fold for fold in range(dataset.sizes["fold"]) if fold != without]
-    for part in channel_blocks(dataset.sizes[dimension]):
-        result = empty((classes,), part.stop - part.start)
-        # All folds of all classes at once would be eight times as much.
-        for rows in blocks(classes, _CLASSES):
-            by_fold = load_moments(dataset, name, **{"class": rows, dimension: part})
-            result.put(rows, total(by_fold.at(kept)))
-        yield result
-
-
-def class_means(dataset: xarray.Dataset, name: str, without: int | None = None) -> Iterator[NDArray[np.float64]]:
-    """Means of all classes over all folds, or over all but one, a block of channels at a time.
-
-    Yields
-    ------
-    (class, block) float64
-        The folds' means, weighted by their counts; NaN for a class without images.
-    """
-    dimension, classes = MOMENTS[name], dataset.sizes["class"]
-    count = load(dataset, "count")
-    if without is not None:
-        count[without] = 0
-    for part in channel_blocks(dataset.sizes[dimension]):
-        result = np.empty((classes, part.stop - part.start))
-        for rows in blocks(classes, _CLASSES):
-            result[rows] = total_mean(count[:, rows], load(dataset, f"{name}_mean", **{"class": rows, dimension: part}))
-        yield result
 
 
 def _kept(name: str) -> tuple[str, ...]:

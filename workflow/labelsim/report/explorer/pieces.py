@@ -18,7 +18,17 @@ from pyarrow import compute
 from labelsim.analysis.stored import Matrix
 from labelsim.storage.zarr_store import blocks
 
-__all__ = ["BLOCK", "DIGITS", "class_piece", "map_piece", "matrix_piece", "pair_pieces", "quantized", "tree_piece"]
+__all__ = [
+    "BLOCK",
+    "DIGITS",
+    "class_piece",
+    "map_piece",
+    "matrix_piece",
+    "of_all_layers",
+    "pair_pieces",
+    "quantized",
+    "tree_piece",
+]
 
 BLOCK = 100  # classes
 DIGITS = 6  # significant digits of float64; float32 keeps all
@@ -112,12 +122,12 @@ def pair_pieces(
     for name, columns, kinds, digits in _TABLES:
         if name not in tables:
             continue
-        table = tables[name] if "group" in kinds else _of_all_layers(tables[name])
+        table = tables[name] if "group" in kinds else of_all_layers(tables[name])
         found = {new: _numbers(table[old], digits) for new, old in columns.items() if old in table.column_names}
         found |= {kind: _positions(table[kind], numbers[kind]) for kind in kinds}
         yield from _blocks(name, found, table["class_index"].to_numpy(), classes)
     if "evidence_layers" in tables:
-        yield from _layer_blocks(_of_all_layers(tables["evidence_layers"]), methods, layers, classes)
+        yield from _layer_blocks(of_all_layers(tables["evidence_layers"]), methods, layers, classes)
 
 
 def _blocks(
@@ -209,7 +219,8 @@ def matrix_piece(matrix: Matrix, classes: int) -> tuple[bytes, dict[str, float]]
     return quantized(values, low, high).tobytes(), {"low": low, "high": high, "dark": dark, "bright": bright}
 
 
-def _of_all_layers(table: pa.Table) -> pa.Table:
+def of_all_layers(table: pa.Table) -> pa.Table:
+    """Rows of the group `all`, or the whole table if it has no groups."""
     return table.filter(compute.equal(table["group"], "all")) if "group" in table.column_names else table
 
 
