@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from labelsim import cli
 from labelsim.check import Findings, check
 from labelsim.config import load
+from labelsim.report.explorer.page import packed, write_page
 from labelsim.run import Paths, committed, open_run
 from labelsim.stages.heatmap import heatmap
 from labelsim.stages.scan import scan
@@ -258,6 +259,26 @@ def test_a_picture_cut_short_is_named_with_its_own_target(copy):
     path = Path(PATHS.heatmap("gap"))
     truncate(path, Random(1))
     assert target(check(RUN)) == str(path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])
+def test_every_file_of_the_explorer_is_verified(copy, damage, as_folder):
+    before, page = check(RUN), Path(PATHS.explorer)
+    write_page({f"part/{i}": packed(b"of the data" * i) for i in range(3)}, "Ünïcode 猫", page, as_folder)
+    files = [page, *(path for path in page.with_suffix("").rglob("*") if path.is_file())]
+    after = check(RUN)
+    assert after.ok
+    assert after.files - before.files == len(files) == (5 if as_folder else 1)
+    assert after.size - before.size == sum(path.stat().st_size for path in files)
+    # Nothing records whether the configuration asks for a page.
+    for path in files[1:] if damage is delete else files:
+        intact = path.read_bytes()
+        damage(path, Random(str(path)))
+        findings = check(RUN)
+        assert named(findings) == {page}
+        assert target(findings) == str(page)
+        path.write_bytes(intact)
 
 
 STAGES: list[tuple[str, Callable[[], list[str]]]] = [

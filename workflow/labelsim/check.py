@@ -18,6 +18,7 @@ from labelsim.dataset.shards import shard_name
 from labelsim.errors import LabelsimError
 from labelsim.jobs.former import SHARD, files_in, former, is_former
 from labelsim.network.outputs import identifying
+from labelsim.report.explorer.page import verify_page
 from labelsim.run import Paths, committed
 from labelsim.storage.damage import command, unreadable
 from labelsim.storage.digests import file_digest
@@ -106,7 +107,7 @@ class Findings:
 
 
 def check(folder: Path, watch: Callable[[Sequence[Path]], Iterable[Path]] = iter) -> Findings:
-    """Verify all stores, tables, JSON files and figures of a run, finished or not.
+    """Verify all stores, tables, JSON files, figures and the explorer page of a run, finished or not.
 
     Parameters
     ----------
@@ -163,6 +164,8 @@ class _Check:
                 self._records[path] = attributes(path)
                 files = [path / name for name in ("zarr.json", *digests(path))]
                 damage = verify(path)
+            elif path.suffix == ".html":
+                files, damage = verify_page(path), []
             else:
                 self._records[path], damage = self._read(path), []
         except LabelsimError as error:
@@ -250,12 +253,13 @@ class _Check:
 
 
 def _outputs(folder: Path) -> Iterator[Path]:
-    """Finished stores, tables, JSON files and figures in a run's folder."""
+    """Finished stores, tables, JSON files, figures and the explorer page in a run's folder."""
     for parent, folders, files in os.walk(folder, onerror=_raise):
         stores = [name for name in folders if name.endswith(".zarr")]
         folders[:] = sorted(set(folders) - set(stores))
         yield from (path for name in sorted(stores) if _exists(path := Path(parent, name)))
-        yield from (Path(parent, name) for name in sorted(files) if name.endswith((".parquet", ".json", ".png")))
+        endings = (".parquet", ".json", ".png", "explorer.html")
+        yield from (Path(parent, name) for name in sorted(files) if name.endswith(endings))
 
 
 def _raise(error: OSError) -> NoReturn:

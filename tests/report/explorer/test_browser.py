@@ -349,14 +349,15 @@ def first(rows):
 
 @pytest.mark.parametrize("method", ["welch", "gap"])
 @pytest.mark.parametrize("turned", [False, True])
-def test_evidence_is_that_of_the_table(visit, run, method, turned):
+@pytest.mark.parametrize("mutual", [False, True])
+def test_evidence_is_that_of_the_table(visit, run, method, turned, mutual):
     channels, layers = (run.table(name) for name in ("evidence", "evidence_layers"))
     chosen = [
         t[(t["method"] == method) & (t["group"] == "all") & (t["class_index"] == TEAPOT)] for t in (channels, layers)
     ]
-    near = chosen[0]["neighbor_index"].iloc[0]
-    pairs = set(zip(channels["class_index"], channels["neighbor_index"], channels["method"], strict=True))
-    near = next((int(n) for n in chosen[0]["neighbor_index"] if (int(n), TEAPOT, method) not in pairs), near)
+    back = channels[(channels["method"] == method) & (channels["group"] == "all")]
+    back = set(back["class_index"][back["neighbor_index"] == TEAPOT])
+    near = next(int(n) for n in chosen[0]["neighbor_index"] if (n in back) == mutual)
     channels, layers = (t[t["neighbor_index"] == near] for t in chosen)
     a, b = (near, TEAPOT) if turned else (TEAPOT, near)
     one = visit()

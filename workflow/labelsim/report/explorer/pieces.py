@@ -32,6 +32,7 @@ __all__ = [
 
 BLOCK = 100  # classes
 DIGITS = 6  # significant digits of float64; float32 keeps all
+CHANNELS = 10  # at most, in which a class differs from the others
 FEWER = 4  # of contributions and values of channels: most of the numbers, and shown with fewer
 MISSING = 255  # in a quantized matrix
 
@@ -51,7 +52,7 @@ _EVIDENCE = {
     "other": "neighbor_value",
 }
 _CHANNELS = {"class": "class_index", "channel": "layer_channel"} | {
-    name: name for name in ("rank", "t", "log10_q", "mean", "mean_rest", "effect_size")
+    name: name for name in ("t", "log10_q", "mean", "mean_rest", "effect_size")
 }
 _IMAGES = {"class": "class_index", "channel": "layer_channel", "rank": "rank", "thumbnail": "thumbnail"}
 _PAIRS = {"class": "class_index", "neighbor": "neighbor_index", "ancestor": "ancestor", "wup": "wup"}
@@ -117,12 +118,20 @@ def pair_pieces(
     ------
     tuple of str and bytes
         Names and contents of pieces.
+
+    Notes
+    -----
+    The evidence of two classes is the same both ways. Where each is a neighbor of the other, it is there once.
     """
     numbers = {"method": methods, "group": groups, "layer": layers}
     for name, columns, kinds, digits in _TABLES:
         if name not in tables:
             continue
         table = tables[name] if "group" in kinds else of_all_layers(tables[name])
+        if name == "channels":
+            table = table.filter(compute.less_equal(table["rank"], CHANNELS))
+        if name == "evidence":
+            table = table.filter(pa.array(_once(_pairs(table, methods))))
         found = {new: _numbers(table[old], digits) for new, old in columns.items() if old in table.column_names}
         found |= {kind: _positions(table[kind], numbers[kind]) for kind in kinds}
         yield from _blocks(name, found, table["class_index"].to_numpy(), classes)
@@ -144,15 +153,29 @@ def _blocks(
 def _layer_blocks(
     table: pa.Table, methods: Sequence[str], layers: Sequence[str], classes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """A row for each neighbor, with a list of the contributions of all layers; null for layers without any."""
-    keys = [table["class_index"], table["neighbor_index"], _positions(table["method"], methods)]
-    rows, place = np.unique(np.stack([np.asarray(key) for key in keys]), axis=1, return_inverse=True)
+    """A row for each pair, with a list of the contributions of all layers; null for layers without any."""
+    rows, place = np.unique(_pairs(table, methods), axis=1, return_inverse=True)
     values = np.full((rows.shape[1], len(layers)), np.nan)
     values[place.ravel(), np.asarray(_positions(table["layer"], layers))] = table["contribution"].to_numpy()
+    once = _once(rows)
+    rows, values = rows[:, once], values[once]
     contributions = _numbers(pa.chunked_array([values.ravel()]), FEWER)
     columns = {name: pa.array(row) for name, row in zip(("class", "neighbor", "method"), rows, strict=True)}
     columns["contributions"] = pa.FixedSizeListArray.from_arrays(contributions, max(1, len(layers)))
     yield from _blocks("evidence_layers", columns, rows[0], classes)
+
+
+def _pairs(table: pa.Table, methods: Sequence[str]) -> NDArray[np.int32]:
+    """Class, neighbor and method of each row, (3, row)."""
+    columns = (table["class_index"], table["neighbor_index"], _positions(table["method"], methods))
+    return np.stack([np.asarray(column) for column in columns])
+
+
+def _once(pairs: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Where each of two classes is a neighbor of the other, only the rows of the one with the smaller index."""
+    own, other, method = pairs.astype(np.int64)
+    number = 1 + pairs.max(initial=0)
+    return (own < other) | ~np.isin((method * number + other) * number + own, (method * number + own) * number + other)
 
 
 def map_piece(positions: pa.Table, classes: int) -> bytes:

@@ -148,7 +148,7 @@ function NeighborList({ index, method, rows, group, loading, times, own, hovered
 /** The channels in which a class differs most from all other images. */
 function ClassChannels({ index }) {
   const table = usePiece(`channels/${blockOf(index)}`);
-  const rows = useMemo(() => (table ? rowsOf(table, (columns, i) => columns.class[i] === index).slice(0, 10) : []), [table, index]);
+  const rows = useMemo(() => (table ? rowsOf(table, (columns, i) => columns.class[i] === index) : []), [table, index]);
   if (!rows.length) return null;
   return html`<details class="channels">
     <summary>Channels in which ${classes.class_name[index]} differs most from all other images</summary>
