@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from contextlib import suppress
+from importlib import import_module
 from threading import Event, Thread
 from types import FrameType
 
@@ -28,7 +29,7 @@ def stop_jobs_on_interrupt() -> None:
     they still are.
     """
     with suppress(ImportError):
-        import polars  # noqa: F401  # its import, by Snakemake's first job, would take the handler's place
+        import_module("polars")  # its import, by Snakemake's first job, would take the handler's place
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
