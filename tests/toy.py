@@ -58,7 +58,7 @@ def pixels(image):
     seen += 1
     while seen > 20 and Path("hold").exists():
         time.sleep(0.01)
-    return torch.from_numpy(np.array(image.resize((24, 24)))).permute(2, 0, 1) / 127.5 - 1
+    return torch.from_numpy(np.array(image.resize((24, 24)))).permute(2, 0, 1) / 63.75 - 2
 
 
 def transform():

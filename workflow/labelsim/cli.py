@@ -29,7 +29,7 @@ from labelsim.jobs.progress import read_progress
 from labelsim.methods import ALIASES, METHODS
 from labelsim.network.layer_groups import layer_groups
 from labelsim.report.channels import draw_evidence, draw_images, draw_layers, draw_significance
-from labelsim.report.stability import STABILITY, similarity_text
+from labelsim.report.stability import STABILITY, decimals_of, similarity_text
 from labelsim.report.status import draw
 from labelsim.run import open_run
 
@@ -176,12 +176,16 @@ def top(
     for query in classes:
         index = find_class(query, known["class_id"], known["class_name"])
         rows = table.filter((field("class_index") == index) & field("group").isin([group, "all"])).to_pylist()
-        _console().print(_top_table(_label(known, index), rows, methods, group, k))
+        columns = _columns(rows, methods, group, k)
+        _console().print(_top_table(_label(known, index), methods, columns))
         most = max((row["rank"] for row in rows), default=k)
         if most < min(k, len(known["class_id"]) - 1):
             _console().print(f"note: the run has only {most} for each class (neighbors.k)", markup=False)
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
+        if tied := [name for name, column in zip(methods, columns, strict=True) if _tied(column)]:
+            note = "classes of equal similarity are in the order of the dataset's classes, and so in every replicate"
+            _console().print(f"note: {', '.join(tied)}: {note}", markup=False)
     for name in without:
         _console().print(f"note: {name} has no layer groups; --group does not apply to it", markup=False)
     if "stderr" in table.column_names:
@@ -415,26 +419,30 @@ def _read(configfile: Path) -> dict[str, Any]:
     return read(configfile)
 
 
-def _top_table(title: str, rows: Sequence[dict[str, Any]], methods: Sequence[str], group: str, k: int) -> Table:
+def _columns(rows: Sequence[dict[str, Any]], methods: Sequence[str], group: str, k: int) -> list[list[dict[str, Any]]]:
+    """The first k neighbors by each method."""
+    # The hidden state has no layers, so it has the group `all` only.
+    groups = {method: group if METHODS[method].by_layer else "all" for method in methods}
+    return [[row for row in rows if (row["method"], row["group"]) == key][:k] for key in groups.items()]
+
+
+def _tied(column: Sequence[dict[str, Any]]) -> bool:
+    values = [row["similarity"] for row in column]
+    return len(set(values)) < len(values)
+
+
+def _top_table(title: str, methods: Sequence[str], columns: Sequence[Sequence[dict[str, Any]]]) -> Table:
     """A column a method, a line a rank."""
     table = Table("", *methods, title=f"Most similar to {escape(title)}", title_justify="left")
-    # The hidden state has no layers, so it has the group `all` only.
-    columns = [
-        [
-            row
-            for row in rows
-            if row["method"] == method and row["group"] == (group if METHODS[method].by_layer else "all")
-        ]
-        for method in methods
-    ]
-    for rank in range(min(k, max(map(len, columns), default=0))):
-        cells = [_cell(column[rank]) if rank < len(column) else "" for column in columns]
-        table.add_row(str(rank + 1), *cells)
+    decimals = [decimals_of([row["similarity"] for row in column]) for column in columns]
+    for rank in range(max(map(len, columns), default=0)):
+        shown = [column[rank] if rank < len(column) else None for column in columns]
+        table.add_row(str(rank + 1), *map(_cell, shown, decimals))
     return table
 
 
-def _cell(row: dict[str, Any]) -> str:
-    return f"{similarity_text(row)}  {escape(row['neighbor_name'])}"
+def _cell(row: dict[str, Any] | None, decimals: int) -> str:
+    return f"{similarity_text(row, decimals)}  {escape(row['neighbor_name'])}" if row else ""
 
 
 def _label(known: dict[str, list[Any]], index: int) -> str:

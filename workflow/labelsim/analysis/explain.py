@@ -201,7 +201,7 @@ def _outputs(run: Run, settings: Mapping[str, Any], moments: xarray.Dataset) -> 
     with working_folder(run):
         outputs = output_labels(settings["model"]["classes"], description, ids)
     for id_, output in zip(ids, load(moments, "output_index").tolist(), strict=True):
-        if output >= 0 and (outputs is None or outputs[output] != id_):
+        if outputs and output >= 0 and outputs[output] != id_:
             raise LabelsimError(
                 f"model.classes: {settings['model']['classes']} was changed after the run was made: the class of "
                 f"output {output} was {id_}"

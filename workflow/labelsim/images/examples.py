@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 from PIL import Image
-from pyarrow.compute import field
+from pyarrow.compute import field, index_in
 
 from labelsim.dataset.formats.base import Source
+from labelsim.dataset.sampling import choose
 from labelsim.images.decode import ImageError, decode
 
-__all__ = ["TRIES", "example_images", "read_images"]
+__all__ = ["example_images", "read_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,23 +44,31 @@ def read_images(samples: pa.Table, source: Source) -> Iterator[tuple[str, Image.
             yield row["sample_id"], None
 
 
-def example_images(samples: pa.Table, source: Source, class_ids: Collection[str]) -> dict[str, Image.Image | None]:
+def example_images(
+    samples: pa.Table, source: Source, class_ids: Collection[str], typical: pa.Table | None = None
+) -> dict[str, Image.Image | None]:
     """Decode an example image of some classes.
 
     Parameters
     ----------
     samples : pyarrow.Table
-        Rows of the manifest: of each class, the images to try, in this order.
+        Rows of the manifest.
     source : Source
         Reads them.
     class_ids : collection of str
         The classes.
+    typical : pyarrow.Table, optional
+        `analysis/examples.parquet`: the images to try, in this order. Without it, some that are chosen by hash.
 
     Returns
     -------
     dict of str to PIL.Image.Image or None
         By class id; None if none of the images of the class can be decoded.
     """
+    if typical is None:
+        samples = choose(samples, TRIES)
+    else:
+        samples = samples.take(index_in(typical["sample_id"], samples["sample_id"]).drop_null())
     images = {}
     for class_id in class_ids:
         found = read_images(samples.filter(field("class_id") == class_id), source)

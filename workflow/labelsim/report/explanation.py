@@ -15,14 +15,13 @@ from rich.table import Table
 
 from labelsim.analysis.explain import Explanation, Label, PredictionSet
 from labelsim.analysis.new_images import working_folder
-from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
 from labelsim.errors import listed
 from labelsim.images.decode import decode
-from labelsim.images.examples import TRIES, example_images
+from labelsim.images.examples import example_images
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save_stacked
-from labelsim.report.stability import STABILITY, similarity_text
+from labelsim.report.stability import STABILITY, decimals_of, similarity_text
 from labelsim.run import Run
 from labelsim.storage.parquet import read_metadata
 
@@ -60,6 +59,8 @@ def draw_explanation(explanation: Explanation) -> RenderableType:
 def save_figure(run: Run, explanations: Sequence[Explanation], path: Path) -> None:
     """Draw each image beside its labels and nearest classes, and below it the labels similar to the most probable one.
 
+    A class is shown by its most typical image (`analysis.examples`), or else by one chosen by hash.
+
     Parameters
     ----------
     run : Run
@@ -74,7 +75,8 @@ def save_figure(run: Run, explanations: Sequence[Explanation], path: Path) -> No
     ids = sorted({id_ for explanation in explanations for id_ in _class_ids(explanation)})
     with working_folder(run):
         source = open_source(origin["source"], origin["format"], origin["labels"], origin["columns"])
-        examples = example_images(choose(manifest.filter(field("class_id").isin(ids)), TRIES), source, ids)
+        typical = run.analysis("examples") if Path(run.paths.analysis("examples")).exists() else None
+        examples = example_images(manifest.filter(field("class_id").isin(ids)), source, ids, typical)
     save_stacked([figure for explanation in explanations for figure in _figures(explanation, examples)], path)
 
 
@@ -83,7 +85,8 @@ def _figures(explanation: Explanation, examples: Mapping[str, Image.Image | None
         return Neighbor(name, value, examples.get(class_id or ""))
 
     image, first = Path(explanation.image), explanation.labels[0]
-    title = "labels" + (f"; {_set_size(explanation.prediction_set)}" if explanation.prediction_set else "")
+    title = "most probable labels"
+    title += f" ({_set_size(explanation.prediction_set)})" if explanation.prediction_set else ""
     rows = [Row(title, [neighbor(row.class_id, row.class_name, row.probability) for row in explanation.labels])]
     for by, what in _NEAREST.items():
         if near := [row for row in explanation.nearest if row.by == by]:
@@ -103,7 +106,7 @@ def _figures(explanation: Explanation, examples: Mapping[str, Image.Image | None
 
 def _set_size(known: PredictionSet) -> str:
     size = len(known.labels)
-    return f"{100 * known.level:.0f} % set: {f'first {size:,}' if size else 'empty'}"
+    return f"the {100 * known.level:.0f} % set {f'has {size:,}' if size else 'is empty'}"
 
 
 def _class_ids(explanation: Explanation) -> list[str]:
@@ -142,7 +145,8 @@ def _similar(explanation: Explanation) -> Table:
     table.show_lines = True
     table.columns[0].no_wrap = True
     for method, similar in rows.items():
-        table.add_row(method, *(f"{escape(row['neighbor_name'])}\n{similarity_text(row)}" for row in similar))
+        decimals = decimals_of([row["similarity"] for row in similar])
+        table.add_row(method, *(f"{escape(row['neighbor_name'])}\n{similarity_text(row, decimals)}" for row in similar))
     return table
 
 

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from matplotlib.ticker import ScalarFormatter
 from PIL import Image, ImageOps
 from scipy.cluster import hierarchy
 
+from labelsim.report.stability import decimals_of
 from labelsim.statistics.clustering import average_linkage, compared, distances, leaves
 from labelsim.storage.atomic import write_whole
 
@@ -106,7 +106,7 @@ def neighbors_figure(class_name: str, class_image: Image.Image | None, rows: Seq
     edges = {"left": 0, "right": 1, "bottom": 0, "top": 1}
     grid = figure.add_gridspec(max(1, len(lines)), columns, wspace=across, hspace=down, **edges)
     for line, (row, start) in enumerate(lines):
-        decimals = _decimals([neighbor.similarity for neighbor in row.neighbors])
+        decimals = decimals_of([neighbor.similarity for neighbor in row.neighbors])
         for column, neighbor in enumerate(row.neighbors[start : start + PER_LINE]):
             axes = figure.add_subplot(grid[line, column])
             _draw_image(axes, neighbor.image)
@@ -242,13 +242,6 @@ def _draw_image(axes: Axes, image: Image.Image | None) -> None:
     else:
         side = min(*image.size, 2 * DPI)
         axes.imshow(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
-
-
-def _decimals(values: Sequence[float]) -> int:
-    """The fewest decimals, three to six, that tell each value from the next."""
-    different = [pair for pair in pairwise(values) if pair[0] != pair[1]]
-    enough = (n for n in (3, 4, 5) if all(f"{a:.{n}f}" != f"{b:.{n}f}" for a, b in different))
-    return next(enough, 6)
 
 
 def _fit(text: str, inches: float, points: float, lines: int = 1) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pyarrow.compute import field, index_in
+from pyarrow.compute import field
 
 from labelsim.dataset.classes import find_class
-from labelsim.dataset.sampling import choose
 from labelsim.dataset.sources import open_source
-from labelsim.images.examples import TRIES, example_images
+from labelsim.images.examples import example_images
 from labelsim.methods import METHODS
 from labelsim.report.figures import Neighbor, Row, neighbors_figure, save
 from labelsim.storage.parquet import read_metadata, read_table
@@ -78,7 +77,4 @@ def _images(
     own = field("class_id").isin(list(class_ids))
     samples = read_table(manifest, filters=own)
     source = open_source(dataset["source"], read_metadata(samples)["format"], dataset["labels"], dataset["columns"])
-    if examples is None:
-        return example_images(choose(samples, TRIES), source, class_ids)
-    typical = read_table(examples, filters=own)["sample_id"]
-    return example_images(samples.take(index_in(typical, samples["sample_id"])), source, class_ids)
+    return example_images(samples, source, class_ids, examples and read_table(examples, filters=own))
