@@ -16,7 +16,7 @@ import pytest
 import running
 from typer.testing import CliRunner
 
-from labelsim import cli
+from labelsim import __version__, cli
 from labelsim.dataset.classes import class_names
 from labelsim.run import Paths
 from labelsim.storage.parquet import read_table, write_table
@@ -402,3 +402,18 @@ def test_compare_as_json(two_runs):
 
 def test_compare_what_is_no_run(two_runs, monkeypatch, capsys):
     assert "no run" in failing(["compare", two_runs[0], "no run"], monkeypatch, capsys)
+
+
+def test_the_version():
+    assert CliRunner().invoke(cli.app, ["--version"]).output == f"labelsim {__version__}\n"
+
+
+def test_classes_that_tie_are_said_to_be_in_the_order_of_the_dataset(run):
+    paths = Paths(run)
+    table = read_table(Path(paths.neighbors))
+    assert "order" not in "".join(top("tench", "--run", run))
+    column = table.schema.get_field_index("similarity")
+    same = pa.array([0.5] * len(table), table.schema.field(column).type)
+    write_table(table.set_column(column, table.schema.field(column), same), Path(paths.neighbors), {})
+    (note,) = [line for line in top("tench", "--run", run) if line.startswith("note: welch, hidden, gap: ")]
+    assert "order" in note

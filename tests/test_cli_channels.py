@@ -149,6 +149,11 @@ def test_channels_of_a_class_against_another(root):
     assert [float(cell) for cell in clear[0][6:]] == [1, 2]
 
 
+@pytest.mark.parametrize("command", [["evidence", "10", "class 10"], ["channels", "10", "--reference", "class 10"]])
+def test_a_class_is_not_compared_with_itself(root, monkeypatch, capsys, command):
+    assert "class 10" in failing([*command, "--run", root], monkeypatch, capsys)
+
+
 def test_channels_of_what_is_not_there_ends_with_a_message(base, tmp_path, monkeypatch, capsys):
     root = str(shutil.copytree(base.paths.root, tmp_path / "run"))
     for arguments in (["class 40"], ["10", "--reference", "class 40"], ["class 40", "--reference", "10"]):

@@ -178,6 +178,8 @@ def test_features_of_a_class_come_from_all_shards_in_the_order_of_the_manifest(r
         run.features(class_id="strasse")
     with pytest.raises(LabelsimError, match="shard"):
         run.features()
+    with pytest.raises(LabelsimError, match=r"shard: .*'c'.*expected b, a"):
+        run.features("c")
 
 
 def test_one_matrix(run):

@@ -79,6 +79,9 @@ class Findings:
         """Whether the run is finished, and all files are intact and up to date."""
         return not (self.damaged or self.missing or self.outdated or self.unmade)
 
+    def _of_analyses(self) -> bool:
+        return any(path.parent.name == "analysis" for path, _ in self.outdated)
+
     def lines(self) -> list[str]:
         """A line for each problem, and how to fix it."""
         found = [line for _, line in self.damaged]
@@ -93,6 +96,7 @@ class Findings:
             found += ["", "Run the workflow to the end:", "  snakemake [your options]"]
         if self.outdated:
             found += ['If it says "Nothing to be done":', "  " + command(path for path, _ in self.outdated)]
+            found += ["Delete outdated tables of analyses that are switched off."] * self._of_analyses()
         intact = f"{self.files:,} files ({_megabytes(self.size)}) are intact"
         if self.ok:
             found.append(f"All {intact} and up to date: {self.shards:,} shards, {self.images:,} images.")

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from labelsim import __version__
 from labelsim.config import check_files, read
 from labelsim.dataset.classes import class_names, find_class
 from labelsim.errors import LabelsimError
@@ -41,6 +42,12 @@ _EVERY = 3.0  # seconds between updates of a watched run
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"labelsim {__version__}")
+        raise typer.Exit
+
+
 def main() -> None:
     """Run the command; a LabelsimError is printed without a traceback."""
     try:
@@ -48,6 +55,15 @@ def main() -> None:
     except LabelsimError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """The options before a command."""
 
 
 @app.command()
@@ -227,6 +243,8 @@ def evidence(
     _chosen([group], ["all", *settings["layer_groups"]], "group")
     known = results.classes().to_pydict()
     own, other = (find_class(query, known["class_id"], known["class_name"]) for query in (class_, neighbor))
+    if own == other:
+        raise _one_class(_label(known, own))
     stores = {"moments": results.moments()} | ({"welch": results.welch()} if METHODS[method].store == "welch" else {})
     channels, by_layer = between(stores, method, group, settings["layer_groups"], own, other, k)
     console, labels = _console(), (_label(known, own), _label(known, other))
@@ -265,6 +283,8 @@ def channels(
         table, counts = (table.filter(field("class_index") == own) for table in tables)
     else:
         other = find_class(reference, known["class_id"], known["class_name"])
+        if own == other:
+            raise _one_class(_label(known, own))
         against, (table, counts) = _label(known, other), between(results.moments(), own, other, k)
     if not len(table):
         raise LabelsimError(
@@ -460,6 +480,10 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
     if unknown:
         raise LabelsimError(f"--{what}: {unknown[0]!r} is not possible here; expected {', '.join(present)}")
     return wanted or present
+
+
+def _one_class(label: str) -> LabelsimError:
+    return LabelsimError(f"both are the class {label}; name two classes")
 
 
 def _no_groups(method: str) -> LabelsimError:

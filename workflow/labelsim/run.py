@@ -176,7 +176,7 @@ class Run:
         Raises
         ------
         LabelsimError
-            If it is missing or damaged, or was made of other images, or another network, than the table of neighbors.
+            If it is missing or damaged, or was made of other images or another network than the table of neighbors.
         """
         from labelsim.storage.parquet import read_metadata
 
@@ -248,7 +248,10 @@ class Run:
             raise LabelsimError(f"class_id: there is no class {class_id!r} in {self.paths.root}{near(class_id, ids)}")
         if shard is None and class_id is None:
             raise LabelsimError("features: give a shard (one of run.shards()) or a class_id; all would be too large")
-        parts = [self._store(self.paths.features(name)) for name in (self.shards() if shard is None else [shard])]
+        shards = self.shards()
+        if shard is not None and shard not in shards:
+            raise LabelsimError(f"shard: there is no shard {shard!r} in {self.paths.root}{near(shard, shards)}")
+        parts = [self._store(self.paths.features(name)) for name in (shards if shard is None else [shard])]
         if class_id is None:
             (dataset,) = parts
         else:

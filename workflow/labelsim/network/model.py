@@ -206,10 +206,21 @@ def load_described(
     for key, value in json.loads(json.dumps(loaded.describe())).items():
         if value != description[key]:
             raise LabelsimError(
-                f"The network is not the one described in {path}: {key} is {value!r}, not {description[key]!r}.\n"
-                "A builder that draws random weights must be seeded; otherwise delete that file and run again."
+                f"The network is not the one described in {path}: {_difference(key, value, description[key])}.\n"
+                "A builder that draws random weights must be seeded. If you changed it, run the workflow again."
             )
     return loaded
+
+
+def _difference(key: str, value: Any, expected: Any) -> str:
+    """How a part of a description differs from what was expected; of texts of several lines, the lines that do."""
+    if isinstance(value, str) and isinstance(expected, str) and "\n" in value + expected:
+        lines = [set(text.splitlines()) for text in (value, expected)]
+        value, expected = (
+            " ".join(line.strip() for line in text.splitlines() if line not in other)
+            for text, other in ((value, lines[1]), (expected, lines[0]))
+        )
+    return f"{key} is {value!r}, not {expected!r}"
 
 
 def versions(device: torch.device | None = None) -> dict[str, str]:

@@ -102,5 +102,5 @@ def _channel(row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _contribution(row: Mapping[str, Any]) -> Sequence[str]:
-    share = "" if row["share"] is None else f"{100 * row['share']:.1f} %"
+    share = "" if row["share"] is None or row["similarity"] <= 0 else f"{100 * row['share']:.1f} %"
     return f"{row['contribution']:+.4f}", share
