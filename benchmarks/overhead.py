@@ -31,6 +31,7 @@ from labelsim.run import Paths, committed
 from labelsim.stages.extract import extract
 from labelsim.stages.moments import moments
 from labelsim.stages.network import network
+from labelsim.stages.preflight import preflight
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 from labelsim.storage.json_files import read_document
@@ -100,6 +101,7 @@ def _run() -> tuple[Paths, list[str]]:
     scan(given["dataset"], manifest)
     shard(manifest, IMAGES_PER_SHARD, "auto", index)
     network(given["model"], given["probe"], identity("network", given), made)
+    preflight(made, index.parent, given, Path(paths.preflight))
     shards = [entry["name"] for entry in read_document(index)["shards"]]
     for name in shards[:JOBS]:
         files = (paths.shard(name), made, paths.features(name), paths.rejects(name), paths.stats(name))

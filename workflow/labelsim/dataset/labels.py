@@ -154,9 +154,10 @@ def image_labels(names: Sequence[str], labels: str, near: Path) -> dict[str, str
     logger.info("Labels are from %s", source)
     found, ignored = _matched(names, rows, source)
     if missing := sorted(name for name in names if name not in found):
+        one = f" If {near} is the folder of one class, set dataset.source to that of all: {near.absolute().parent}."
         raise LabelsimError(
             f"dataset.labels: {len(missing):,} of {len(names):,} images have no label in {source}: {listed(missing)}. "
-            f"{_EXPECTED}"
+            f"{_EXPECTED}{one if file is None else ''}"
         )
     if ignored:
         logger.info("Ignored %s labels of images that are not there", f"{ignored:,}")

@@ -61,7 +61,7 @@ def shard(
         if not _whole(path, rows, metadata["format"]):
             write_table(rows, path, {"format": metadata["format"]})
             new += 1
-    logger.info("%d shards, %d of them new; target size %s images", len(shards), new, f"{aim:,}")
+    logger.info("Shards: %d, %d of them new; target size %s images", len(shards), new, f"{aim:,}")
     write_classes(index.parent, ids, labels)
     write_document(
         index,

@@ -85,9 +85,8 @@ function ClassView({ index, parameters, go }) {
       </div>
       ${has("stability") &&
       html`<p class="legend">
-        <span class="folds">8/8</span> in how many replicates, each without some of the images, the class is among the
-        ${` ${run.neighbors} `} most similar; the range is a 95 % interval. <span class="times">3 ×</span> shown by several of these methods.
-        Values of different methods are not comparable.
+        <span class="folds">8/8</span> among the ${run.neighbors} most similar in 8 of 8 replicates, each without some of the
+        images. ${INTERVAL} <span class="times">3 ×</span> listed by 3 of these methods. Values of different methods are not comparable.
       </p>`}
     </section>
     ${has("channels") && html`<${ClassChannels} index=${index} />`}

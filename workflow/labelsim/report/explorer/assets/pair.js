@@ -43,7 +43,7 @@ function PairView({ a, b, go }) {
         </table>
       </div>
       <p class="legend">
-        Ranks up to ${run.neighbors} are in the tables.${Object.keys(run.colors).length ? " ≈ marks similarities of other pairs, read from the matrix in 255 steps." : ""}
+        ${has("stability") && INTERVAL} Ranks up to ${run.neighbors} are in the tables.${Object.keys(run.colors).length ? " ≈ marks similarities of other pairs, read from the matrix in 255 steps." : ""}
       </p>
     </section>
     ${has("evidence") && html`<${Evidence} a=${a} b=${b} />`}
@@ -71,7 +71,7 @@ function PairRow({ method, a, b, there, back, loading }) {
   const precise = row ? precision(row) : 3;
   return html`<tr>
     <th scope="row">${method.label}</th>
-    <td>${row ? html`<b>${fixed(row.similarity, precise)}</b>` : near !== null ? `≈ ${fixed(near, decimals)}` : loading ? "" : "–"}</td>
+    <td>${row ? html`<b>${fixed(row.similarity, precise)}</b>` : near !== null ? `≈ ${near === 0 ? "0" : fixed(near, decimals)}` : loading ? "" : "–"}</td>
     <td>${known ? `${fixed(row.low, precise)} to ${fixed(row.high, precise)}` : "–"}</td>
     <td>${rank(there)}</td>
     <td>${rank(back)}</td>
@@ -131,7 +131,7 @@ function Evidence({ a, b }) {
     ${!rows.length &&
     html`<p class="nothing">
       Neither is among the ${run.neighbors} most similar classes of the other under this method, and evidence is kept for those. This command
-      computes it: <code>labelsim evidence "${classes.class_name[a]}" "${classes.class_name[b]}"</code>
+      computes it: <code>labelsim evidence "${classes.class_name[a]}" "${classes.class_name[b]}" --run results/${run.name}</code>
     </p>`}
     ${rows.length > 0 &&
     html`<div class="evidence">
@@ -167,7 +167,7 @@ function Evidence({ a, b }) {
             </tbody>
           </table>
         </div>
-        ${value === "t" && html`<p class="legend">t below 0: images of the class activate the channel less than all others do.</p>`}
+        ${value === "t" && html`<p class="legend">t below 0: the class activates the channel less than all other images do. Where both are below 0, that makes them alike.</p>`}
       </figure>
     </div>`}
   </section>`;
@@ -179,5 +179,5 @@ function ChannelImages({ index, layer, channel }) {
   const rows = useMemo(() => (table ? rowsOf(table, (t, i) => t.class[i] === index && t.layer[i] === layer && t.channel[i] === channel) : []), [table, index, layer, channel]);
   const text = (row) => `activates it ${row.rank === 1 ? "most" : `as number ${row.rank}`} among the images of ${classes.class_name[index]}`;
   if (!rows.length) return table ? html`<span class="nothing">no thumbnail</span>` : null;
-  return html`<span class="images">${rows.map((row) => html`<${Thumb} key=${row.thumbnail} index=${index} place=${row.thumbnail} size=${44} label=${text(row)} />`)}</span>`;
+  return html`<span class="images">${rows.map((row) => html`<${Thumb} key=${row.thumbnail} index=${index} place=${row.thumbnail} size=${36} label=${text(row)} />`)}</span>`;
 }

@@ -48,6 +48,8 @@ const methodOptions = (methods = run.methods) => methods.map((method) => [method
 
 const SaveButton = ({ onClick, children }) => html`<button type="button" class="save" onClick=${onClick}>${children}</button>`;
 
+const INTERVAL = "The range is the 95 % interval of the similarity corrected for the number of images; with few images, the similarity itself may lie outside.";
+
 /** A dot with its interval on a scale. */
 function Dot({ value, low, high, from, to, marks = [], text }) {
   const x = (v) => `${(100 * (Math.min(Math.max(v, from), to) - from)) / (to - from)}%`;

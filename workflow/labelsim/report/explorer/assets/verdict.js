@@ -20,7 +20,7 @@ function VerdictView({ parameters, go }) {
       conformal?.coverage !== undefined &&
       html`<p>
         Prediction sets made for ${percent(conformal.level, 0)} coverage hold the right class for ${percent(conformal.coverage)} of
-        ${` ${conformal.images.toLocaleString("en")} `} images, with ${fixed(conformal.mean_size, 1)} classes on average.
+        ${` ${conformal.images.toLocaleString("en")} `} images, with ${fixed(conformal.mean_size, 1)} classes on average${conformal.mean_size < 1 ? ", as some sets are empty" : ""}.
       </p>`}
     </section>
     ${has("class_stability") && html`<${Stability} />`}
@@ -86,6 +86,7 @@ function Judgement({ parameters, go }) {
         ? `Closer to the reference than H, the hidden state: ${names(best)}.`
         : "No method is closer to the reference than H, the hidden state, beyond what the choice of classes explains."}
       ${worse.length ? ` Farther from it: ${names(worse)}.` : ""}
+      ${best.length + worse.length ? " The intervals are not adjusted for the number of methods." : ""}
     </p>
     <div class="scroll">
       <table class="dots">
@@ -126,7 +127,7 @@ function Agreement({ parameters, go }) {
       <${Select} label="Compare with" options=${sides.map((side) => [side.join("/"), labelOf(...side)])} value=${key} onChoose=${(name) => go(address("verdict", "", { ...parameters, with: name }), true)} />
       <${SaveButton} onClick=${() => saveText(fileName("agreement.csv"), csv(columns, all))}>Table as CSV<//>
     </div>
-    <p>Share of the ${run.neighbors} nearest classes that two methods have in common, with a 95 % interval, and Spearman's correlation over all pairs.</p>
+    <p>Share of the ${run.neighbors} nearest classes that two methods have in common, with a 95 % interval (${percent(Math.min(1, run.neighbors / (classes.class_id.length - 1)))} by chance), and Spearman's correlation over all pairs.</p>
     <div class="scroll">
       <table class="dots">
         <thead><tr><th>method</th><th>overlap</th><th></th><th>Spearman</th></tr></thead>
