@@ -123,6 +123,8 @@ def test_a_table_of_an_earlier_run_is_refused(run):
     write_table(pa.table({"class_index": [0]}), path, {"dataset_digest": "d", "weights_digest": "w"})
     with pytest.raises(LabelsimError, match=r"channels\.parquet .*outdated"):
         run.analysis("channels")
+    write_table(run.neighbors().slice(1), Path(run.paths.analysis("stability")), {})
+    assert run.stable_neighbors().equals(run.neighbors())
     write_table(run.neighbors(), Path(run.paths.neighbors), {"dataset_digest": "d", "weights_digest": "w"})
     assert run.analysis("channels")["class_index"].to_pylist() == [0]
 

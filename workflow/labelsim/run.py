@@ -167,7 +167,7 @@ class Run:
         neighbors = self.neighbors()
         if not Path(self.paths.analysis("stability")).exists():
             return neighbors
-        stability = self.analysis("stability")
+        stability = self._table(self.paths.analysis("stability"))
         return stability if stability.select(neighbors.column_names).equals(neighbors) else neighbors
 
     def analysis(self, name: str) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.table import Table
 from labelsim.analysis.explain import Explanation, Label, PredictionSet
 from labelsim.analysis.new_images import working_folder
 from labelsim.dataset.sources import open_source
-from labelsim.errors import listed
+from labelsim.errors import LabelsimError, listed
 from labelsim.images.decode import decode
 from labelsim.images.examples import example_images
 from labelsim.methods import METHODS
@@ -75,7 +76,9 @@ def save_figure(run: Run, explanations: Sequence[Explanation], path: Path) -> No
     ids = sorted({id_ for explanation in explanations for id_ in _class_ids(explanation)})
     with working_folder(run):
         source = open_source(origin["source"], origin["format"], origin["labels"], origin["columns"])
-        typical = run.analysis("examples") if Path(run.paths.analysis("examples")).exists() else None
+        typical = None
+        with suppress(LabelsimError):  # missing, or of an earlier dataset
+            typical = run.analysis("examples")
         examples = example_images(manifest.filter(field("class_id").isin(ids)), source, ids, typical)
     save_stacked([figure for explanation in explanations for figure in _figures(explanation, examples)], path)
 
