@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from labelsim.errors import LabelsimError
-from labelsim.jobs.log import AGAIN, job_log
+from labelsim.jobs.log import AGAIN, job_log, last_errors
 
 JOB = """
 import logging, signal, sys, warnings
@@ -106,6 +106,19 @@ def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path):
         assert "This should not have happened; please report it" in text
         assert "Traceback" in text
         assert "KeyError: 'no such key'" in text
+
+
+def test_the_last_errors_of_a_run_are_those_of_its_own_jobs(tmp_path):
+    run(tmp_path, 'raise LabelsimError("a.jpg is truncated.\\nMend it.")')
+    log = tmp_path / "logs/extract/a.log"
+    (tmp_path / "logs/scan.log").write_text("12:00:00 INFO    3 images\n", encoding="utf-8")
+    started = log.stat().st_mtime
+    assert last_errors(tmp_path / "logs", started) == [f"{log}: a.jpg is truncated.\nMend it."]
+    assert last_errors(tmp_path / "logs", started + 1) == []
+    run(tmp_path, "1 / 0")
+    (line,) = last_errors(tmp_path / "logs", started)
+    assert line.startswith(f"{log}: ")
+    assert "Traceback" not in line
 
 
 def test_warnings_are_logged(tmp_path):

@@ -45,4 +45,6 @@ def test_config_errors(base, tmp_path, run, change, named):
     for pattern in named:
         assert re.search(pattern, outcome.output)
     assert "Traceback" not in outcome.output
+    # The error comes again at the end, with its log.
+    assert not outcome.jobs or re.search(rf"(?m)^results/toy/logs/\w+\.log: .*{named[0].split()[0]}", outcome.output)
     assert set(outcome.jobs) <= {"network", "scan", "shard", "preflight"}

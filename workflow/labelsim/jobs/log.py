@@ -16,7 +16,7 @@ from typing import NoReturn
 from labelsim.errors import LabelsimError
 from labelsim.storage.locks import SupersededError
 
-__all__ = ["AGAIN", "job_log"]
+__all__ = ["AGAIN", "job_log", "last_errors"]
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 AGAIN = "Run the same command again: it continues from here."
@@ -114,6 +114,25 @@ def job_log(path: str | Path) -> Iterator[None]:
             warnings.removeHandler(handler)
             with suppress(OSError):  # of a full disk
                 handler.close()
+
+
+def last_errors(logs: Path, since: float) -> list[str]:
+    """The last messages of jobs that failed, each after the path of its log; without tracebacks.
+
+    Parameters
+    ----------
+    logs : Path
+        The folder of the logs of a run.
+    since : float
+        When its Snakemake was started, in seconds since the epoch: older logs are of earlier runs.
+    """
+    found = []
+    for path in sorted(logs.rglob("*.log")):
+        if path.stat().st_mtime >= since:
+            _, error, message = path.read_text(encoding="utf-8", errors="replace").rpartition(f" {'ERROR':<7} ")
+            if error:
+                found.append(f"{path}: {message.partition('Traceback')[0].strip()}")
+    return found
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
