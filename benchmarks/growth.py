@@ -57,10 +57,14 @@ def draw(by_images: dict[int, dict], by_classes: dict[int, dict]) -> None:
     columns = (("images", IMAGES, by_images), (f"classes, with {BETWEEN * IMAGES:,} images", CLASSES, by_classes))
     for column, (what, unit, steps) in enumerate(columns):
         for stage in STAGES:
+            # The same colors twice, with another line.
+            number = STAGES.index(stage) % len(pipeline.STAGES)
+            line = {"color": f"C{number}", "label": stage}
+            line |= {"marker": "s", "linestyle": "--"} if stage in pipeline.ANALYSES else {"marker": "o"}
             points = [(step * unit, *stages[stage]) for step, stages in sorted(steps.items())]
             numbers, seconds, memory = zip(*points, strict=True)
-            axes[0, column].loglog(numbers, seconds, "o-", label=stage)
-            axes[1, column].semilogx(numbers, memory, "o-", label=stage)
+            axes[0, column].loglog(numbers, seconds, **line)
+            axes[1, column].semilogx(numbers, memory, **line)
         axes[1, column].set_xlabel(what)
         for row in axes[:, column]:
             row.set_xticks([step * unit for step in sorted(steps)], [f"{step * unit:,}" for step in sorted(steps)])
@@ -69,7 +73,7 @@ def draw(by_images: dict[int, dict], by_classes: dict[int, dict]) -> None:
     axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("seconds, all shards")
     axes[1, 0].set_ylabel("most memory of one job, MB")
-    axes[0, 1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.legend(handles=axes[0, 0].get_lines(), loc="outside right center", frameon=False)
     figure.suptitle("Growth of the stages, 8,512 channels and 512 hidden units")
     figure.savefig(results.path("growth", "cpu").with_suffix(".png"), dpi=120)
 
