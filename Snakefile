@@ -1,6 +1,5 @@
 import os
 import sys
-import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -26,7 +25,7 @@ from labelsim.errors import LabelsimError
 from labelsim.jobs.gpus import visible_gpus
 from labelsim.jobs.interrupt import end_if_interrupted, handle_termination, stop_jobs_on_interrupt
 from labelsim.jobs.log import last_errors
-from labelsim.storage.locks import check_claim, claim_run
+from labelsim.storage.locks import check_claim, claim_run, claimed
 from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
 from labelsim.methods import stores
@@ -35,7 +34,6 @@ from labelsim.jobs.pipeline import PACKAGE
 from labelsim.run import Paths, committed, figure_names, reported_warning
 
 min_version("9.27")
-STARTED = time.time()
 
 
 report: "workflow/report/workflow.rst"
@@ -103,7 +101,8 @@ onsuccess:
 
 onerror:
     end_if_interrupted()
-    print("\n".join(["", *last_errors(Path(RUN.root) / "logs", STARTED)]), file=sys.stderr)
+    if errors := last_errors(Path(RUN.root) / "logs", claimed(Path(RUN.root))):
+        print("", *errors, sep="\n", file=sys.stderr)
 
 
 # What to ask for by name, in the order in which it is made; without a name, for all.

@@ -94,8 +94,9 @@ def test_top_by_name_id_or_part_of_a_name(run, query):
 def test_top_shows_the_methods_in_their_order(run):
     (header,) = [line for line in top("tench", "--run", run) if line.startswith("┃")]
     assert re.findall(r"\w+", header) == ["welch", "hidden", "gap"]
-    for name in ("gap", "P"):
-        (header,) = [line for line in top("tench", "--run", run, "--method", name) if line.startswith("┃")]
+    for names in (["gap"], ["P"], ["P", "gap"]):
+        chosen = [option for name in names for option in ("--method", name)]
+        (header,) = [line for line in top("tench", "--run", run, *chosen) if line.startswith("┃")]
         assert re.findall(r"\w+", header) == ["gap"]
 
 

@@ -118,6 +118,7 @@ def test_the_last_errors_of_a_run_are_those_of_its_own_jobs(tmp_path):
     run(tmp_path, "1 / 0")
     (line,) = last_errors(tmp_path / "logs", started)
     assert line.startswith(f"{log}: ")
+    assert line.endswith("\nZeroDivisionError: division by zero")
     assert "Traceback" not in line
 
 

@@ -1,10 +1,12 @@
+import json
 from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
 
-from labelsim.network.model import load_model, versions
+from labelsim.errors import LabelsimError
+from labelsim.network.model import load_described, load_model, versions
 
 FILE = """
 import torch
@@ -70,6 +72,19 @@ def test_equal_networks_have_equal_descriptions(model, tmp_path):
     assert model("volume").describe() != first.describe()
     # What only informs is apart.
     assert first.describe().keys().isdisjoint(first.inform())
+
+
+def test_an_error_shows_in_which_lines_a_transform_differs(model, tmp_path):
+    first = model("network")
+    described = json.loads(json.dumps(first.describe()))
+    other = "transforms.ToTensor(), transforms.Resize((16, 16))"
+    (tmp_path / "net.py").write_text(FILE.replace("transforms.Resize((16, 16)), transforms.ToTensor()", other))
+    settings = {"name": "net.py:network", "weights": None, "transform": "net.py:transform"}
+    with pytest.raises(LabelsimError, match=r"transform differs") as caught:
+        load_described(settings, PROBE, described, tmp_path / "network.json")
+    changed = [line.split("(")[0] for line in str(caught.value).splitlines() if line[:2] in ("- ", "+ ")]
+    assert sorted(line[0] for line in changed) == ["+", "-"]
+    assert len({line[1:].strip() for line in changed}) == 1  # it moved
 
 
 def test_a_network_with_a_parameter_of_five_dimensions_can_be_placed(model):

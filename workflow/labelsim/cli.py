@@ -200,7 +200,7 @@ def top(
         if note := known["notes"][index]:
             _console().print(f"note: {note}", markup=False)
         if tied := [name for name, column in zip(methods, columns, strict=True) if _tied(column)]:
-            note = "classes of equal similarity are in the order of the dataset's classes, and so in every replicate"
+            note = "some similarities are equal; these classes are in the dataset's order, and 8/8 may mean only that"
             _console().print(f"note: {', '.join(tied)}: {note}", markup=False)
     for name in without:
         _console().print(f"note: {name} has no layer groups; --group does not apply to it", markup=False)
@@ -479,7 +479,7 @@ def _chosen(wanted: list[str] | None, present: list[str], what: str) -> list[str
     unknown = [name for name in wanted or [] if name not in present]
     if unknown:
         raise LabelsimError(f"--{what}: {unknown[0]!r} is not possible here; expected {', '.join(present)}")
-    return wanted or present
+    return list(dict.fromkeys(wanted or present))
 
 
 def _one_class(label: str) -> LabelsimError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Paths", "Run", "committed", "figure_names", "open_run", "reported_warning"]
 
 
+_MADE_FROM = ("dataset_digest", "weights_digest", "probe", "precision")  # metadata of all tables
 _CHECKS = ("digest", "files", "identity", "dataset_digest")  # attributes by which a store is verified
 
 
@@ -182,7 +183,7 @@ class Run:
 
         table, made = self._table(self.paths.analysis(name)), self.provenance()
         own = read_metadata(table)
-        if any(own.get(key) != made.get(key) for key in ("dataset_digest", "weights_digest")):
+        if any(own.get(key) != made.get(key) for key in _MADE_FROM):
             raise LabelsimError(
                 f"{self.paths.analysis(name)} is outdated: it was made of other images or another network than "
                 f"{self.paths.neighbors}. Switch its analysis on (in the section `analysis` of the configuration) and "

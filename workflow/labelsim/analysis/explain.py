@@ -200,11 +200,12 @@ def _outputs(run: Run, settings: Mapping[str, Any], moments: xarray.Dataset) -> 
     description, ids = run.network(), load(moments, "class_id").tolist()
     with working_folder(run):
         outputs = output_labels(settings["model"]["classes"], description, ids)
+    now = {id_: output for output, id_ in enumerate(outputs or ())}
     for id_, output in zip(ids, load(moments, "output_index").tolist(), strict=True):
-        if outputs and output >= 0 and outputs[output] != id_:
+        if outputs and now.get(id_, -1) != output:
             raise LabelsimError(
-                f"model.classes: {settings['model']['classes']} was changed after the run was made: the class of "
-                f"output {output} was {id_}"
+                f"model.classes: {settings['model']['classes']} was changed after the run was made, and gives another "
+                f"output to the class {id_} than then"
             )
     return outputs
 

@@ -154,7 +154,7 @@ def image_labels(names: Sequence[str], labels: str, near: Path) -> dict[str, str
     logger.info("Labels are from %s", source)
     found, ignored = _matched(names, rows, source)
     if missing := sorted(name for name in names if name not in found):
-        one = f" If {near} is the folder of one class, set dataset.source to that of all: {near.absolute().parent}."
+        one = " If these are the images of one class, set dataset.source to the folder that holds those of all classes."
         raise LabelsimError(
             f"dataset.labels: {len(missing):,} of {len(names):,} images have no label in {source}: {listed(missing)}. "
             f"{_EXPECTED}{one if file is None else ''}"

@@ -29,7 +29,7 @@ def stop_jobs_on_interrupt() -> None:
     they still are.
     """
     with suppress(ImportError):
-        import_module("polars")  # its import, by Snakemake's first job, would take the handler's place
+        import_module("polars")  # Snakemake's first job imports it, which would replace the handler
     before = signal.getsignal(signal.SIGINT)
 
     def interrupt(number: int, frame: FrameType | None) -> None:

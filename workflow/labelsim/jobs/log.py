@@ -117,21 +117,22 @@ def job_log(path: str | Path) -> Iterator[None]:
 
 
 def last_errors(logs: Path, since: float) -> list[str]:
-    """The last messages of jobs that failed, each after the path of its log; without tracebacks.
+    """The last messages of jobs that failed, each after the path of its log; of a traceback its last line.
 
     Parameters
     ----------
     logs : Path
         The folder of the logs of a run.
     since : float
-        When its Snakemake was started, in seconds since the epoch: older logs are of earlier runs.
+        Modification time of a file that was written when its Snakemake was started: older logs are of earlier runs.
     """
     found = []
     for path in sorted(logs.rglob("*.log")):
         if path.stat().st_mtime >= since:
             _, error, message = path.read_text(encoding="utf-8", errors="replace").rpartition(f" {'ERROR':<7} ")
             if error:
-                found.append(f"{path}: {message.partition('Traceback')[0].strip()}")
+                text, traceback, rest = message.strip().partition("\nTraceback")
+                found.append(f"{path}: {text}" + (f"\n{rest.splitlines()[-1]}" if traceback else ""))
     return found
 
 

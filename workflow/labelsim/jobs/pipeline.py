@@ -46,7 +46,7 @@ def folder() -> Path:
 
 
 def init(run: Path) -> list[Path]:
-    """Write a Snakefile, a config file with its documentation, and profiles for a run of one's own.
+    """Write a Snakefile, a config file and profiles for a run of one's own.
 
     Parameters
     ----------
@@ -72,7 +72,6 @@ def init(run: Path) -> list[Path]:
     try:
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(example.replace("run: my-run", f"run: {quoted}", 1), encoding="utf-8")
-        shutil.copyfile(folder() / "config" / "README.md", config.with_name("README.md"))
         shutil.copytree(folder() / "workflow" / "profiles", profiles)
         snakefile.write_text(_SNAKEFILE, encoding="utf-8")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 import platform
@@ -206,21 +207,19 @@ def load_described(
     for key, value in json.loads(json.dumps(loaded.describe())).items():
         if value != description[key]:
             raise LabelsimError(
-                f"The network is not the one described in {path}: {_difference(key, value, description[key])}.\n"
-                "A builder that draws random weights must be seeded. If you changed it, run the workflow again."
+                f"The network is not the one described in {path}: {_difference(key, value, description[key])}\n"
+                "A builder that draws random weights must be seeded. If you changed the network, run again with "
+                "--forcerun network."
             )
     return loaded
 
 
 def _difference(key: str, value: Any, expected: Any) -> str:
     """How a part of a description differs from what was expected; of texts of several lines, the lines that do."""
-    if isinstance(value, str) and isinstance(expected, str) and "\n" in value + expected:
-        lines = [set(text.splitlines()) for text in (value, expected)]
-        value, expected = (
-            " ".join(line.strip() for line in text.splitlines() if line not in other)
-            for text, other in ((value, lines[1]), (expected, lines[0]))
-        )
-    return f"{key} is {value!r}, not {expected!r}"
+    if not (isinstance(value, str) and isinstance(expected, str) and "\n" in value + expected):
+        return f"{key} is {value!r}, not {expected!r}"
+    lines = difflib.ndiff(expected.splitlines(), value.splitlines())
+    return "\n".join([f"{key} differs (- before, + now)", *(line for line in lines if line[0] in "-+")])
 
 
 def versions(device: torch.device | None = None) -> dict[str, str]:

@@ -72,6 +72,13 @@ def neighbor_tables(
     write_table(table, neighbors, metadata)
     write_table(_classes(undirected, moment_data, ids, names), classes, metadata)
     logger.info("%s rows in %s", f"{len(table):,}", neighbors)
+    k, others = config["neighbors"]["k"], int(load(moment_data, "count").any(axis=0).sum()) - 1
+    if 2 * k > others > 1:
+        logger.warning(
+            "neighbors.k is %d, but a class has only %d others: any two lists of neighbors share %.0f %% by chance. "
+            "Choose a smaller k to compare methods or replicates.",
+            *(k, others, 100 * min(1.0, k / others)),
+        )
     contents = _summary(matrices, moment_data, description, config, ids)
     write_document(summary, {**{key: metadata[key] for key in _MADE_FROM}, **contents})
 

@@ -50,13 +50,6 @@ def preflight(network: Path, shards: Path, config: Mapping[str, Any], output: Pa
     drawn = [ids[_drawn(label, ids, names)] for label in config["report"]["classes"]]
     known = _with_output(ids, output_labels(config["model"]["classes"], description, ids))
     _check_outputs(config["similarity"]["methods"], known, description)
-    k, others = config["neighbors"]["k"], len(ids) - 1
-    if 2 * k > others > 0:
-        logger.warning(
-            "neighbors.k is %d, of %d other classes: any two methods, or replicates, have %.0f %% of the neighbors in "
-            "common by chance. A smaller k says more about agreement and stability.",
-            *(k, others, 100 * min(1.0, k / others)),
-        )
     if file := config["analysis"]["reference"]["file"]:
         reference(ids, Path(file))
     write_document(output, {"layer_groups": groups, "classes_with_output": known, "drawn": drawn})

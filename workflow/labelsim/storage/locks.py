@@ -14,13 +14,14 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["SupersededError", "check_claim", "claim_run", "lock", "lock_first_free"]
+__all__ = ["SupersededError", "check_claim", "claim_run", "claimed", "lock", "lock_first_free"]
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,12 @@ def claim_run(folder: Path) -> None:
         )
     os.environ[_CLAIM] = claim
     _run_locks.append(file)
+
+
+def claimed(folder: Path) -> float:
+    """When a run was reserved, in seconds since the epoch by the clock of its file system; infinity if it was not."""
+    path = folder / _RUN
+    return path.stat().st_mtime if path.exists() else inf
 
 
 def check_claim(path: Path) -> None:

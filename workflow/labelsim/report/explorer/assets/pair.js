@@ -131,7 +131,7 @@ function Evidence({ a, b }) {
     ${!rows.length &&
     html`<p class="nothing">
       Neither is among the ${run.neighbors} most similar classes of the other under this method, and evidence is kept for those. This command
-      computes it: <code>labelsim evidence "${classes.class_name[a]}" "${classes.class_name[b]}" --run results/${run.name}</code>
+      computes it: <code>labelsim evidence "${classes.class_name[a]}" "${classes.class_name[b]}" --method ${chosen} --run results/${run.name}</code>
     </p>`}
     ${rows.length > 0 &&
     html`<div class="evidence">
@@ -158,7 +158,7 @@ function Evidence({ a, b }) {
               ${rows.map(
                 (row) => html`<tr>
                   <th scope="row">${run.layers[row.layer]}, ${row.channel}</th>
-                  <td>${percent(row.contribution / total, 2)}</td>
+                  <td>${total > 0 ? percent(row.contribution / total, 2) : "–"}</td>
                   <td>${fixed(row.own, value === "t" ? 1 : 3)}</td>
                   <td>${fixed(row.other, value === "t" ? 1 : 3)}</td>
                   ${run.columns && has("evidence_images") ? [a, b].map((index) => html`<td><${ChannelImages} index=${index} layer=${row.layer} channel=${row.channel} /></td>`) : null}

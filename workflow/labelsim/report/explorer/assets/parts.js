@@ -48,7 +48,7 @@ const methodOptions = (methods = run.methods) => methods.map((method) => [method
 
 const SaveButton = ({ onClick, children }) => html`<button type="button" class="save" onClick=${onClick}>${children}</button>`;
 
-const INTERVAL = "The range is the 95 % interval of the similarity corrected for the number of images; with few images, the similarity itself may lie outside.";
+const INTERVAL = "The range is a 95 % interval of the similarity after correction for the number of images. With few images, the uncorrected similarity may lie outside it.";
 
 /** A dot with its interval on a scale. */
 function Dot({ value, low, high, from, to, marks = [], text }) {

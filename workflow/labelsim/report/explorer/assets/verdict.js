@@ -20,7 +20,7 @@ function VerdictView({ parameters, go }) {
       conformal?.coverage !== undefined &&
       html`<p>
         Prediction sets made for ${percent(conformal.level, 0)} coverage hold the right class for ${percent(conformal.coverage)} of
-        ${` ${conformal.images.toLocaleString("en")} `} images, with ${fixed(conformal.mean_size, 1)} classes on average${conformal.mean_size < 1 ? ", as some sets are empty" : ""}.
+        ${` ${conformal.images.toLocaleString("en")} `} images, with ${fixed(conformal.mean_size, 1)} classes on average${conformal.mean_size < 1 ? " (below 1, as some sets are empty)" : ""}.
       </p>`}
     </section>
     ${has("class_stability") && html`<${Stability} />`}
