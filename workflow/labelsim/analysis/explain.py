@@ -201,8 +201,9 @@ def _outputs(run: Run, settings: Mapping[str, Any], moments: xarray.Dataset) -> 
     with working_folder(run):
         outputs = output_labels(settings["model"]["classes"], description, ids)
     now = {id_: output for output, id_ in enumerate(outputs or ())}
-    for id_, output in zip(ids, load(moments, "output_index").tolist(), strict=True):
-        if outputs and now.get(id_, -1) != output:
+    used = load(moments, "count").any(axis=0)  # the output of a class without images may not be stored
+    for id_, output, any_images in zip(ids, load(moments, "output_index").tolist(), used, strict=True):
+        if outputs and any_images and now.get(id_, -1) != output:
             raise LabelsimError(
                 f"model.classes: {settings['model']['classes']} was changed after the run was made, and gives another "
                 f"output to the class {id_} than then"
