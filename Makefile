@@ -23,7 +23,7 @@ hunt: .venv/ready  ## networks of timm against what runs below their modules, ra
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/fuzz.py
 
-rehearsal: .venv/ready  ## ImageNet's shape with generated photos, against NumPy and SciPy; 16 minutes, 16 GB of disk
+rehearsal: .venv/ready  ## ImageNet's shape with generated photos, against NumPy and SciPy; some 25 minutes, 16 GB of disk
 	$(BIN)/python benchmarks/rehearsal.py
 
 lint: .venv/ready
