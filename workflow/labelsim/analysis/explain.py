@@ -201,9 +201,9 @@ def _outputs(run: Run, settings: Mapping[str, Any], moments: xarray.Dataset) -> 
     with working_folder(run):
         outputs = output_labels(settings["model"]["classes"], description, ids)
     now = {id_: output for output, id_ in enumerate(outputs or ())}
-    used = load(moments, "count").any(axis=0)  # the output of a class without images may not be stored
-    for id_, output, any_images in zip(ids, load(moments, "output_index").tolist(), used, strict=True):
-        if outputs and any_images and now.get(id_, -1) != output:
+    images = load(moments, "count").sum(axis=0)  # the output of a class without images may not be stored
+    for id_, output, number in zip(ids, load(moments, "output_index").tolist(), images, strict=True):
+        if outputs and number and now.get(id_, -1) != output:
             raise LabelsimError(
                 f"model.classes: {settings['model']['classes']} was changed after the run was made, and gives another "
                 f"output to the class {id_} than then"
