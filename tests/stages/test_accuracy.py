@@ -112,6 +112,7 @@ def measured(trained, tmp_path, monkeypatch, caplog):
                     "classes": classes,
                 },
                 "extract": {"batch_size": 64, "workers": 0},
+                "neighbors": {"k": 1},
             }
         )
         with caplog.at_level("INFO", "labelsim.stages.neighbors"):
@@ -151,7 +152,7 @@ def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, tr
         "conformal": None,
         "methods": ["welch", "hidden", "gap"],
         "groups": ["all"],
-        "neighbors": 9,
+        "neighbors": 1,
         "underflow": {},
         "warning": None,
     }
