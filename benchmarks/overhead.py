@@ -40,7 +40,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES, CLASSES, IMAGES_PER_SHARD = 3_014, 10, 4  # gives about 1,000 shards
 JOBS, REPEATS = 6, 3
 STAGES = dict.fromkeys(("scan", "shard", "moments", "merge", "welch", "similarity", "neighbors"), "<= 1")
-STAGES["report"] = ""  # which waits for Matplotlib
+STAGES["heatmap"] = ""  # which waits for Matplotlib
 EXTRACTION = {  # what an extraction does before its first image, one after the other
     "import torch": "import torch",
     "import all else": "import labelsim.jobs.log, labelsim.stages.extract",
