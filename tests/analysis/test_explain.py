@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 import toy
@@ -422,6 +423,20 @@ def test_paths_are_relative_to_where_the_command_is_typed(folder, stored, tmp_pa
     with chdir(folder / "results"):
         assert command(tmp_path / "new.png", "--run", "toy").stdout.splitlines()[1:] == found.stdout.splitlines()[1:]
     assert (tmp_path / "figures/new.png").is_file()
+
+
+def test_the_figure_has_typical_images_wherever_the_command_is_typed(copy, stored, tmp_path):
+    image, run = copy / "images" / stored.sample_id[0], open_run(copy / "results/toy")
+    figures = [tmp_path / name for name in ("by-hash.png", "typical.png", "relative.png")]
+    assert command(image, "--run", copy / "results/toy", "--figure", figures[0]).exit_code == 0
+    last = dict(zip(stored.class_id.tolist(), stored.sample_id.tolist(), strict=True))  # not the ones chosen by hash
+    table = pa.table({"class_id": [*last], "sample_id": [*last.values()]})
+    write_table(table, Path(run.paths.analysis("examples")), run.provenance())
+    assert command(image, "--run", copy / "results/toy", "--figure", figures[1]).exit_code == 0
+    with chdir(copy / "results"):
+        assert command(image, "--run", "toy", "--figure", figures[2]).exit_code == 0
+    first, second, third = (figure.read_bytes() for figure in figures)
+    assert first != second == third
 
 
 def test_the_figure_of_several_images(folder, stored, chosen, tmp_path):

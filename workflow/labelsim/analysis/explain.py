@@ -205,8 +205,8 @@ def _outputs(run: Run, settings: Mapping[str, Any], moments: xarray.Dataset) -> 
     for id_, output, number in zip(ids, load(moments, "output_index").tolist(), images, strict=True):
         if outputs and number and now.get(id_, -1) != output:
             raise LabelsimError(
-                f"model.classes: {settings['model']['classes']} was changed after the run was made, and gives another "
-                f"output to the class {id_} than then"
+                f"model.classes: {settings['model']['classes']} was changed after the run was made: the class {id_} "
+                "has another output now"
             )
     return outputs
 

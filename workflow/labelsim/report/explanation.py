@@ -74,11 +74,11 @@ def save_figure(run: Run, explanations: Sequence[Explanation], path: Path) -> No
     manifest = run.manifest()
     origin = read_metadata(manifest)
     ids = sorted({id_ for explanation in explanations for id_ in _class_ids(explanation)})
+    typical = None
+    with suppress(LabelsimError):  # missing, or of an earlier dataset
+        typical = run.analysis("examples")
     with working_folder(run):
         source = open_source(origin["source"], origin["format"], origin["labels"], origin["columns"])
-        typical = None
-        with suppress(LabelsimError):  # missing, or of an earlier dataset
-            typical = run.analysis("examples")
         examples = example_images(manifest.filter(field("class_id").isin(ids)), source, ids, typical)
     save_stacked([figure for explanation in explanations for figure in _figures(explanation, examples)], path)
 
