@@ -68,6 +68,7 @@ def imported(source: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def distributions(source: str) -> set[str]:
     """What a script needs to be installed: for itself, and for all modules of labelsim that it comes to import."""
     pending, seen, external = ["labelsim", *imported(source)], set(), set()
@@ -85,6 +86,7 @@ def distributions(source: str) -> set[str]:
     return {distribution(module) for module in external - sys.stdlib_module_names}
 
 
+@cache
 def distribution(module: str) -> str:
     names = {canonicalize_name(name) for name in packages_distributions()[module]}
     return min(names, key=len)  # several have files of triton, say

@@ -97,6 +97,12 @@ class Rerun:
         assert outcome.code == 0, outcome.output
         return outcome.jobs
 
+    def begun(self, *options: str) -> list[str]:
+        """Run the checkpoints: the jobs of a run, those that ran and those that would follow."""
+        outcome = snakemake(self.folder, "--until", "preflight", *options, repository=self.repository)
+        assert outcome.code == 0, outcome.output
+        return sorted([*outcome.jobs, *self.planned()])
+
 
 @pytest.fixture
 def rerun(small_base, tmp_path):

@@ -27,7 +27,7 @@ def test_a_run_that_was_moved_has_nothing_to_do(rerun):
 )
 def test_a_key_reruns_what_it_changes(rerun, key, value, jobs):
     rerun.configure(key, value)
-    assert rerun.jobs() == sorted(jobs)
+    assert rerun.begun() == sorted(jobs)
 
 
 def test_another_limit_of_rejects_merges_again(rerun):
@@ -39,7 +39,7 @@ def test_methods(rerun):
     rerun.configure("similarity.methods", ["gap"])
     assert rerun.jobs() == sorted(["preflight", "similarity", "heatmap gap", *since("neighbors")])
     rerun.configure("similarity.methods", ["gap", "welch"])
-    assert rerun.jobs() == sorted(["preflight", *since("similarity"), "heatmap gap"])
+    assert rerun.begun() == sorted(["preflight", *since("similarity"), "heatmap gap"])
 
 
 def test_analyses(rerun):
@@ -81,17 +81,17 @@ def test_example_images_are_drawn_again(rerun):
 def test_keys_that_change_no_number_rerun_nothing(rerun):
     for key, value in (("batch_size", 4), ("workers", 1), ("device", "cpu")):
         rerun.configure(f"extract.{key}", value)
-    assert rerun.jobs() == []
+    assert rerun.planned() == []
 
 
 def test_other_names_of_classes_rerun_what_shows_them(rerun):
     (rerun.folder / "names.csv").write_text("class_id,name\nbee,bumblebee\n", encoding="utf-8")
-    assert rerun.jobs() == sorted(["shard", "preflight", *since("merge")])
+    assert rerun.begun() == sorted(["shard", "preflight", *since("merge")])
 
 
 def test_what_the_outputs_stand_for_reruns_the_moments(rerun):
     rerun.configure("model.classes", "dataset")
-    assert rerun.jobs() == sorted(["preflight", *each(rerun.shards(), "moments"), *since("merge")])
+    assert rerun.begun() == sorted(["preflight", *each(rerun.shards(), "moments"), *since("merge")])
 
 
 def test_a_class_that_is_not_there_stops_before_its_figure(rerun):

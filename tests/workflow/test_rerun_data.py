@@ -32,9 +32,9 @@ def write_image(path):
 
 
 def expect_one_shard(rerun, images, classes, *options):
-    """Run, and see that the only shard that was touched is the one of these classes."""
+    """See that a run touches one shard only, the one of these classes."""
     before = rerun.shards()
-    jobs = rerun.jobs(*options)
+    jobs = rerun.begun(*options)
     (shard,) = rerun.shards() - before
     assert jobs == sorted([*CUT, *each([shard], "extract", "moments"), *since("merge")])
     rows = parquet.read_table(rerun.folder / f"results/small/shards/{shard}.parquet")
@@ -79,6 +79,8 @@ def test_an_image_added(rerun, images):
 def test_an_image_removed_and_put_back(rerun, images):
     image = (images / "dog" / "3.bmp").rename(rerun.folder / "3.bmp")
     expect_one_shard(rerun, images, SECOND)
+    planned = rerun.planned()
+    assert rerun.jobs() == planned
     image.rename(images / "dog" / "3.bmp")
     # Its shard is known by its name: what was extracted is still there.
     assert rerun.jobs() == sorted([*CUT, *since("merge")])
@@ -90,19 +92,20 @@ def test_an_image_replaced(rerun, images):
     write_image(image)
     assert image.stat().st_size == size
     # Written over in place, it leaves no trace where Snakemake looks.
-    assert rerun.jobs() == []
+    assert rerun.planned() == []
     expect_one_shard(rerun, images, FIRST, "--forcerun", "scan")
 
 
 def test_an_image_replaced_goes_unseen_without_digests(rerun, images):
     before = rerun.shards()
     rerun.configure("dataset.content_digest", False)
-    jobs = rerun.jobs()
+    jobs = rerun.begun()
     # Digests are part of the shards' names.
     assert not rerun.shards() & before
-    assert jobs == sorted([*CUT, *each(rerun.shards(), "extract", "moments"), *since("merge")])
+    after = [*each(rerun.shards(), "extract", "moments"), *since("merge")]
+    assert jobs == sorted([*CUT, *after])
     write_image(images / "ant" / "0.bmp")
-    assert rerun.jobs("--forcerun", "scan") == SCAN
+    assert rerun.begun("--forcerun", "scan") == sorted([*SCAN, *after])
 
 
 def test_an_image_mended_as_the_message_says(rerun, images):
@@ -130,7 +133,7 @@ def test_a_class_added(rerun, images):
 
 def test_an_empty_class_added(rerun, images):
     (images / "asp").mkdir()
-    assert rerun.jobs() == sorted([*CUT, *since("merge")])
+    assert rerun.begun() == sorted([*CUT, *since("merge")])
 
 
 def test_a_class_renamed(rerun, images):
@@ -143,7 +146,7 @@ def test_fewer_images_of_a_class(rerun, images):
     assert rerun.jobs() == SCAN
     rerun.configure("dataset.images_per_class", small.IMAGES)
     before = rerun.shards()
-    jobs = rerun.jobs()
+    jobs = rerun.begun()
     # One image too many: the last class's.
     (shard,) = rerun.shards() - before
     assert jobs == sorted([*CUT, *each([shard], "extract", "moments"), *since("merge")])
@@ -152,6 +155,6 @@ def test_fewer_images_of_a_class(rerun, images):
 def test_larger_shards(rerun):
     rerun.configure("extract.images_per_shard", 40)
     before = rerun.shards()
-    jobs = rerun.jobs()
+    jobs = rerun.begun()
     (shard,) = rerun.shards() - before
     assert jobs == sorted(["shard", "preflight", *each([shard], "extract", "moments"), *since("merge")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache, reduce
 from importlib.util import find_spec
 from operator import getitem
@@ -177,48 +177,37 @@ def _modules(name: str, without: tuple[str, ...], texts: bool) -> dict[str, str]
 def _module(file: Path, texts: bool) -> tuple[str, list[str]]:
     """A module's code, and the names that it imports."""
     tree = ast.parse(file.read_bytes())
-    imported = list(_imported_names(tree))
-    return _code_of(_Computing(texts).visit(tree)), imported
-
-
-class _Computing(ast.NodeTransformer):
-    """Drops messages: arguments of errors, calls of the logger, and sentences."""
-
-    def __init__(self, texts: bool) -> None:
-        self._texts = texts
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        return ast.Raise(error, None)
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        return ast.Assert(self.visit(node.test), None)
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        if ast.unparse(node).startswith("logger."):
-            return ast.Pass()
-        return self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        return ast.Constant("") if self._is_sentence(node) else node
-
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        return ast.Constant("") if any(map(self._is_sentence, node.values)) else self.generic_visit(node)
-
-    def _is_sentence(self, node: ast.AST) -> bool:
-        if self._texts or not isinstance(node, ast.Constant) or not isinstance(node.value, str):
-            return False
-        return _WORD_AND_SPACE.search(node.value) is not None
-
-
-def _imported_names(tree: ast.AST) -> Iterator[str]:
+    imported: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
             # The name may be a module, as in `from labelsim.stages import scan`.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            _drop_messages(node, texts)
+    return _code_of(tree), imported
+
+
+def _drop_messages(node: ast.AST, texts: bool) -> None:
+    """Drop the arguments of errors, calls of the logger and, unless texts are stored, sentences."""
+    if isinstance(node, ast.Raise):
+        node.exc, node.cause = node.exc.func if isinstance(node.exc, ast.Call) else node.exc, None
+    elif isinstance(node, ast.Assert):
+        node.msg = None
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        function = node.value.func
+        if isinstance(function, ast.Attribute) and getattr(function.value, "id", None) == "logger":
+            node.value = ast.Constant(None)
+    elif isinstance(node, ast.Constant) and not texts and _is_sentence(node):
+        node.value = ""
+    elif isinstance(node, ast.JoinedStr) and not texts and any(map(_is_sentence, node.values)):
+        node.values = []
+
+
+def _is_sentence(node: ast.AST) -> bool:
+    text = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(text, str) and _WORD_AND_SPACE.search(text) is not None
 
 
 def _module_file(name: str) -> Path | None:

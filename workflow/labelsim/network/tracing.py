@@ -145,6 +145,10 @@ class _Follower(TorchDispatchMode):
         self._writers = {_memory(image): Operation("other", "", image.numel(), ())}
         self._channels: dict[int, int | None] = {id(image): 1}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else PyTorch (2.13) imports its compiler, which takes longer than all else here
+
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
