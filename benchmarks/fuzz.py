@@ -143,7 +143,7 @@ class State:
             "store": {"rows_per_chunk": 16},
             "similarity": {"methods": ["welch"], "layer_groups": {"early": ["*1"], "late": ["*[23]"]}},
             "neighbors": {"k": 3},
-            "analysis": {"examples": {"enabled": False}},
+            "analysis": {"reference": {"file": "reference.csv"}},
             "report": {"classes": ["c1"], "explorer": {"enabled": False}},
         }
         state = cls(load(config), order)
@@ -154,6 +154,7 @@ class State:
         state.files["weights.pth"] = weights(random)
         state.files["names.csv"] = csv({"c1": "one", "c2": "two"})
         state.files["outputs.csv"] = csv({class_id: class_id for class_id in order})
+        state.files["reference.csv"] = pairs(order, random)
         return state
 
     def add(self, class_id: str, random: Random) -> str:
@@ -207,6 +208,13 @@ class State:
 def csv(names: dict[str, str]) -> bytes:
     """A table of classes."""
     return ("class_id,name\n" + "".join(f"{key},{name}\n" for key, name in names.items())).encode()
+
+
+def pairs(order: list[str], random: Random) -> bytes:
+    """A table of how similar some classes are."""
+    chosen = {tuple(sorted(random.sample(order, 2))) for _ in range(100)}
+    rows = [f"{one},{other},{round(random.random(), 2)}\n" for one, other in sorted(chosen)]
+    return ("class_id,neighbor_id,similarity\n" + "".join(rows)).encode()
 
 
 def weights(random: Random) -> bytes:
@@ -289,6 +297,11 @@ def outputs(state: State, random: Random) -> str:
     return "outputs.csv: in another order"
 
 
+def reference(state: State, random: Random) -> str:
+    state.files["reference.csv"] = pairs(state.order, random)
+    return "reference.csv: other pairs"
+
+
 def added(state: State, random: Random) -> str:
     return (
         f"images added: {', '.join(state.add(random.choice(state.order), random) for _ in range(random.randint(1, 4)))}"
@@ -346,6 +359,11 @@ EDITS: dict[str, Edit] = {
     "layer groups": setting("similarity.layer_groups", {}, {"early": ["*1"]}, {"two": ["*2"], "one": ["*1"]}),
     "k": setting("neighbors.k", 1, 2, 5, 100),
     "report": setting("report.classes", [], ["c2"], ["c1", "c10"]),
+    "evidence": setting("analysis.evidence", *({"enabled": True, "channels": number} for number in (2, 3, 10))),
+    "examples": setting(
+        "analysis.examples", *({"enabled": on, "images": 2, "images_per_channel": 1} for on in (True, False))
+    ),
+    "reference": setting("analysis.reference", {"file": "reference.csv"}, {"file": None}),
     "comment in the transform's file": comment("transform.py"),
     "change of the transform's file": constant("transform.py", "SHIFT"),
     "comment in the network's file": comment("network.py"),
@@ -354,6 +372,7 @@ EDITS: dict[str, Edit] = {
     "weights file with the same tensors": same_weights,
     "table of names": names,
     "table of outputs": outputs,
+    "table of the reference": reference,
     "images added": added,
     "images removed": removed,
     "class emptied": emptied,
@@ -378,8 +397,9 @@ def fresh(state: State, folder: Path) -> None:
         for method in config["similarity"]["methods"]:
             heatmap(Path(paths.similarity), method, Path(paths.heatmap(method)))
         tables = [Path(path) for path in (paths.neighbors, paths.classes, paths.manifest)]
+        examples = Path(paths.analysis("examples")) if config["analysis"]["examples"]["enabled"] else None
         for name, label in figure_names(config["report"]["classes"]).items():
-            class_figure(label, *tables, None, config["dataset"], Path(paths.class_figure(name)))
+            class_figure(label, *tables, examples, config["dataset"], Path(paths.class_figure(name)))
 
 
 def differences(found: Run, expected: Run) -> list[str]:
@@ -402,7 +422,8 @@ def _parts(run: Run, like: Run) -> Iterator[tuple[str, Any]]:
     for path in (paths.network, paths.index, paths.summary):
         yield path, read_document(Path(path))
     yield paths.class_index, read_classes(Path(paths.index).parent)
-    for path in (paths.manifest, paths.neighbors, paths.classes, *map(paths.rejects, shards)):
+    analyses = [paths.analysis(table.stem) for table in sorted(root.glob("analysis/*.parquet"))]
+    for path in (paths.manifest, paths.neighbors, paths.classes, *map(paths.rejects, shards), *analyses):
         yield path, read_table(Path(path))
     for shard in shards:
         yield paths.shard(shard), read_table(Path(paths.shard(shard))).drop_columns("class_index")

@@ -7,10 +7,14 @@ from pathlib import Path
 from labelsim.jobs.provenance import code, identity, version
 from labelsim.methods import stores
 from labelsim.run import Paths
+from labelsim.stages.agreement import agreement
 from labelsim.stages.conformal import conformal
 from labelsim.stages.evidence import evidence
+from labelsim.stages.examples import examples
 from labelsim.stages.extract import extract
 from labelsim.stages.head import head
+from labelsim.stages.judgement import judgement
+from labelsim.stages.map import maps
 from labelsim.stages.merge import merge_shards
 from labelsim.stages.moments import moments
 from labelsim.stages.neighbors import neighbor_tables
@@ -19,7 +23,9 @@ from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
 from labelsim.stages.significance import significance
 from labelsim.stages.similarity import similarities
+from labelsim.stages.stability import stability
 from labelsim.stages.welch import welch_statistics
+from labelsim.stages.wordnet import wordnet
 from labelsim.storage.json_files import read_document, write_document
 
 
@@ -66,13 +72,56 @@ def run_stages(config: dict, weights: Mapping[str, object] | None = None) -> Pat
 def analyze(run: Paths, config: dict) -> None:
     """Call the stages of the analyses that are enabled."""
     enabled = [name for name, section in config["analysis"].items() if section.get("enabled")]
-    moments, welch, neighbors, network = map(Path, (run.moments, run.welch, run.neighbors, run.network))
-    if "evidence" in enabled:
-        tables = [Path(run.analysis(name)) for name in ("evidence", "evidence_layers")]
-        used = {"moments": moments} | ({"welch": welch} if "welch" in config["similarity"]["methods"] else {})
-        evidence(neighbors, used, config["analysis"]["evidence"]["channels"], *tables)
-    if "significance" in enabled:
-        if not welch.exists():
-            welch_statistics(moments, welch)
-        tables = [Path(run.analysis(name)) for name in ("channels", "class_significance")]
-        significance(welch, moments, network, config, version(), *tables)
+    path = {name: Path(getattr(run, name)) for name in ("moments", "welch", "neighbors", "classes", "similarity")}
+    with_welch = "welch" in config["similarity"]["methods"]
+    with_conformal = "conformal" in config["similarity"]["methods"]
+
+    def table(name: str) -> Path:
+        return Path(run.analysis(name))
+
+    if "significance" in enabled and not with_welch:
+        welch_statistics(path["moments"], path["welch"])
+    calls = {
+        "stability": lambda: stability(
+            path["neighbors"],
+            {"moments": path["moments"]} | ({"conformal": Path(run.conformal)} if with_conformal else {}),
+            table("stability"),
+            table("class_stability"),
+        ),
+        "evidence": lambda: evidence(
+            path["neighbors"],
+            {"moments": path["moments"]} | ({"welch": path["welch"]} if with_welch else {}),
+            config["analysis"]["evidence"]["channels"],
+            table("evidence"),
+            table("evidence_layers"),
+        ),
+        "significance": lambda: significance(
+            path["welch"],
+            path["moments"],
+            Path(run.network),
+            config,
+            version(),
+            table("channels"),
+            table("class_significance"),
+        ),
+        "judgement": lambda: judgement(
+            path["similarity"], path["neighbors"], config["analysis"]["reference"]["file"], table("judgement")
+        ),
+        "agreement": lambda: agreement(
+            path["similarity"], path["neighbors"], config["analysis"]["reference"]["file"], table("agreement")
+        ),
+        "examples": lambda: examples(
+            [Path(run.features(shard["name"])) for shard in read_document(Path(run.index))["shards"]],
+            path["moments"],
+            path["neighbors"],
+            table("evidence") if "evidence" in enabled else None,
+            config["analysis"]["examples"],
+            table("examples"),
+            table("evidence_images"),
+        ),
+        "wordnet": lambda: wordnet(path["classes"], path["neighbors"], table("wordnet"), table("wordnet_pairs")),
+        "map": lambda: maps(path["similarity"], path["neighbors"], table("map"), table("tree")),
+    }
+    for name, call in calls.items():
+        if name in enabled:
+            call()

@@ -86,14 +86,14 @@ def test_killed_and_run_again(base, tmp_path, run, start):
     ]
     resumed = set()
     for number, reached in moments:
-        with start(folder) as process:
+        with start(folder, "tables") as process:
             wait_until(reached, process)
             os.killpg(process.pid, number)
         assert process.returncode != 0
         resumed |= half_done(results)
         if number == signal.SIGKILL:  # an interrupted Snakemake takes its lock away itself
             assert run(folder, "--unlock").code == 0
-    outcome = run(folder)
+    outcome = run(folder, "tables")
     assert outcome.code == 0, outcome.output
     assert resumed
     for shard in resumed:

@@ -12,7 +12,7 @@ def busy(tmp_path):
     """A folder in which a run stands still inside a shard until the file `hold` is deleted, and its process."""
     folder = toy.write(tmp_path / "busy")
     (folder / "hold").touch()
-    with started(folder) as process:
+    with started(folder, "tables") as process:
         while not any(path.read_bytes().count(b"\n") > 1 for path in folder.glob("results/toy/features/*.journal")):
             assert process.poll() is None
             time.sleep(0.01)
@@ -38,7 +38,7 @@ def test_a_second_call_on_the_same_run_is_refused_and_one_on_another_run_goes_th
     other = toy.config() | {"run": "other"}
     toy.write_config(folder, other, "other.yaml")
     (folder / "hold").unlink()
-    third = snakemake(folder, "--configfile", str(folder / "other.yaml"))
+    third = snakemake(folder, "--configfile", str(folder / "other.yaml"), "--", "tables")
     assert third.code == 0, third.output
     assert process.wait() == 0, (folder / "output.log").read_text(encoding="utf-8")
     expected = contents(base / "results/toy")

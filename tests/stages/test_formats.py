@@ -1,7 +1,6 @@
 """The same images in every form that they may lie in give the same tables."""
 
-import shutil
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -10,42 +9,31 @@ import pytest
 import small
 from forms import FORMS, IMAGES, WNIDS, pictures
 from pyarrow import parquet
-from workflows import snakemake
+from stagewise import run_stages
 
+from labelsim.config import load
 from labelsim.dataset.imagenet import imagenet_names
 
 OTHER_IDS = {"webdataset"}  # by its own names
 
 
-def _all_but_the_network(folder: str, names: list[str]) -> set[str]:
-    in_results = Path(folder).parts[-2:] == ("results", "small")
-    return {name for name in names if in_results and name != "network.json"}
-
-
 @pytest.fixture(scope="module")
-def results(small_base, tmp_path_factory):
-    """The results of a run of the workflow for each form, all with the one network."""
+def results(tmp_path_factory):
+    """The results of a run for each form."""
     root = tmp_path_factory.mktemp("formats")
     images = pictures()
 
     def run(form: str) -> Path:
-        folder = root / form.replace(" ", "-")
-        shutil.copytree(small_base, folder, ignore=_all_but_the_network)
+        folder = small.write(root / form.replace(" ", "-"))
         config = small.config()
         config["dataset"] = FORMS[form](folder / "dataset", images)
         # one shard, and a worker: a source must be fit to read in another process
         config["extract"] |= {"images_per_shard": 1000, "workers": 1}
-        config["report"]["classes"] = []  # there are no bees
-        small.write_config(folder, config)
-        outcome = snakemake(folder, "--until", "neighbors")
-        assert outcome.code == 0, outcome.output
-        assert {"scan", "merge", "neighbors"} < set(outcome.jobs)
-        assert "network" not in outcome.jobs
+        with chdir(folder):
+            run_stages(load(config))
         return folder / "results/small"
 
-    # A run is one job after the other: two at a time take half as long.
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(FORMS, pool.map(run, FORMS), strict=True))
+    return {form: run(form) for form in FORMS}
 
 
 def table(results: Path, name: str) -> pa.Table:
