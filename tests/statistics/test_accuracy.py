@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from labelsim.statistics.accuracy import accuracy, hits
+from labelsim.statistics.accuracy import accuracy, ranks
 
 # Few distinct values, so that ties are frequent.
 _VALUES = st.sampled_from(np.array([-np.inf, -1.0, 0.0, 0.5, np.inf], dtype=np.float32))
@@ -18,38 +18,33 @@ def images(draw, values=_VALUES):
     return logits, draw(arrays(np.int64, (n,), elements=st.integers(-1, m - 1)))
 
 
-@given(images(), st.integers(1, 11))
-def test_equals_sorting_by_hand(given_images, k):
+@given(images())
+def test_equals_sorting_by_hand(given_images):
     logits, expected = given_images
-    best = [sorted(range(len(row)), key=lambda i, row=row: (-row[i], i))[:k] for row in logits]
-    assert hits(logits, expected, k).tolist() == [
-        output in row for output, row in zip(expected.tolist(), best, strict=True)
+    order = [sorted(range(len(row)), key=lambda i, row=row: (-row[i], i)) for row in logits]
+    assert ranks(logits, expected).tolist() == [
+        outputs.index(output) if output >= 0 else -1 for output, outputs in zip(expected.tolist(), order, strict=True)
     ]
 
 
 @given(images())
 def test_the_largest_is_that_of_argmax(given_images):
     logits, expected = given_images
-    np.testing.assert_array_equal(hits(logits, expected, 1), logits.argmax(axis=1) == expected)
+    np.testing.assert_array_equal(ranks(logits, expected) == 0, logits.argmax(axis=1) == expected)
 
 
-@given(images(st.sampled_from(np.array([0.0, 1.0, np.nan], dtype=np.float32))), st.integers(1, 5))
-def test_nan_is_no_answer_and_hides_none(given_images, k):
+@given(images(st.sampled_from(np.array([0.0, 1.0, np.nan], dtype=np.float32))))
+def test_nan_is_no_answer_and_hides_none(given_images):
     logits, expected = given_images
     whole = ~np.isnan(logits).any(axis=1)
-    found = hits(logits, expected, k)
-    assert not found[~whole].any()
-    np.testing.assert_array_equal(found[whole], hits(logits[whole], expected[whole], k))
+    found = ranks(logits, expected)
+    assert (found[~whole] == -1).all()
+    np.testing.assert_array_equal(found[whole], ranks(logits[whole], expected[whole]))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_the_fifth_of_equals_is_the_last_that_counts(dtype):
-    logits = np.zeros((7, 7), dtype=dtype)
-    assert hits(logits, np.arange(7), 5).tolist() == [True] * 5 + [False] * 2
-
-
-def test_fewer_outputs_than_asked_for():
-    assert hits(np.array([[0.0, 1.0, 2.0]] * 4), np.array([0, 1, 2, -1]), 5).tolist() == [True, True, True, False]
+def test_of_equal_outputs_the_first_comes_first(dtype):
+    assert ranks(np.zeros((7, 7), dtype=dtype), np.arange(7)).tolist() == list(range(7))
 
 
 def test_classes_without_an_output_or_without_images_do_not_count():

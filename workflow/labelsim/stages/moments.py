@@ -16,7 +16,7 @@ from labelsim.dataset.classes import read_classes
 from labelsim.dataset.sampling import folds
 from labelsim.methods import MOMENTS, VARIABLES
 from labelsim.network.outputs import output_labels
-from labelsim.statistics.accuracy import hits
+from labelsim.statistics.accuracy import ranks
 from labelsim.statistics.group_moments import of_groups
 from labelsim.statistics.moments import Moments, empty, merge
 from labelsim.storage.damage import damaged
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 FOLDS = 8
 # Means and squared deviations in memory, 1.2 GB: enough for ImageNet's 1,000 classes and ResNet34's layers.
 _HELD = 150_000_000
+_WRITERS = 2  # threads
 
 
 def moments(features: Path, network: Path, class_ids: Path | None, classes: str, output: Path) -> None:
@@ -68,21 +69,23 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
     widths = {name: dataset.sizes[dimension] for name, dimension in MOMENTS.items()}
     writer = Writer(output, arrays(FOLDS, len(present), widths), identity=dataset.attrs["digest"])
     count = np.zeros((FOLDS, len(present)), dtype=np.int64)
-    writing: Future[None] | None = None
-    with ThreadPoolExecutor(1) as pool:
-        for start, by_fold in _sums(dataset, widths, fold, member):
+    rank = np.full(len(member), -1)
+    writing: list[Future[None]] = []
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        for start, by_fold in _sums(dataset, widths, fold, member, expected, rank):
             found = next(iter(by_fold.values())).count  # the same for all variables
             count[:, start : start + found.shape[1]] = found
-            if writing is not None:
-                writing.result()  # at most one block waits while the next is summed
-            writing = pool.submit(_put, writer, start, by_fold)
-        if writing is not None:
-            writing.result()
+            for put in writing:
+                put.result()  # at most one block waits while the next is summed
+            writing = [pool.submit(put_moments, writer, name, start, moment) for name, moment in by_fold.items()]
+        for put in writing:
+            put.result()
     if (empty_rows := len(fold) - count.sum()) != dataset.attrs["rejected"]:
         raise damaged(features, f"{empty_rows} of its rows are empty, but {dataset.attrs['rejected']} were rejected")
     writer.put_whole("count", count)
-    for name, counts in _right_answers(dataset, expected[member], member, len(present)).items():
-        writer.put_whole(name, np.where(expected >= 0, counts, -1))
+    for name, k in TOP.items():
+        right = np.bincount(member[(rank >= 0) & (rank < k)], minlength=len(present))
+        writer.put_whole(name, np.where(expected >= 0, right, -1))
     writer.put_whole("output_index", expected)
     writer.put_whole("class_id", present)
     for name in ("layer", "layer_channel"):
@@ -92,9 +95,14 @@ def moments(features: Path, network: Path, class_ids: Path | None, classes: str,
 
 
 def _sums(
-    dataset: xarray.Dataset, widths: Mapping[str, int], fold: NDArray[np.int8], member: NDArray[np.int64]
+    dataset: xarray.Dataset,
+    widths: Mapping[str, int],
+    fold: NDArray[np.int8],
+    member: NDArray[np.int64],
+    expected: NDArray[np.int64],
+    rank: NDArray[np.int64],
 ) -> Iterator[tuple[int, dict[str, Moments]]]:
-    """Moments by fold, a block of classes at a time, with the position of the first class.
+    """Moments by fold, a block of classes at a time, with the position of the first class; fills `rank`.
 
     A block stays in memory from its first row to its last: one or two at a time if rows are sorted by class. In any
     other order, as many blocks as `_HELD` allows are summed at a time, and the features are read again for the others.
@@ -107,6 +115,7 @@ def _sums(
         held: dict[int, dict[str, Moments]] = {}
         for part, values in feature_chunks(dataset, list(VARIABLES)):
             values["probability"] = softmax(values["logits"].astype(np.float64), axis=1)
+            rank[part] = ranks(values["logits"], expected[member[part]])
             # Rows of rejected images are NaN in every array.
             used = ~np.isnan(values["hidden"]).any(axis=1)
             for block in sorted(turn.intersection(block_of[part].tolist())):
@@ -133,18 +142,6 @@ def _turns(block_of: NDArray[np.int64], most: int) -> list[set[int]]:
     return [set(present[part].tolist()) for part in blocks(len(present), size)]
 
 
-def _right_answers(
-    dataset: xarray.Dataset, expected: NDArray[np.int64], member: NDArray[np.int64], classes: int
-) -> dict[str, NDArray[np.int64]]:
-    """Number of images of each class whose expected output is among the largest."""
-    right = {name: np.zeros(classes, dtype=np.int64) for name in TOP}
-    for part, values in feature_chunks(dataset, ["logits"]):
-        for name, k in TOP.items():
-            hit = hits(values["logits"], expected[part], k)
-            right[name] += np.bincount(member[part][hit], minlength=classes)
-    return right
-
-
 def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
     """Add some rows of samples to the moments of their groups, in place."""
     present, member = np.unique(groups, return_inverse=True)
@@ -153,11 +150,6 @@ def _add(moments: Moments, samples: NDArray[np.floating], rows: NDArray[np.int64
     merged = merge(moments.at(present[begun]), found.at(begun))
     moments.put(present, found)
     moments.put(present[begun], merged)
-
-
-def _put(writer: Writer, first: int, moments: Mapping[str, Moments]) -> None:
-    for name, moment in moments.items():
-        put_moments(writer, name, first, moment)
 
 
 def _by_fold(moments: Moments) -> Moments:

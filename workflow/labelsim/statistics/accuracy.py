@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Accuracy", "accuracy", "hits"]
+__all__ = ["Accuracy", "accuracy", "ranks"]
 
 
 class Accuracy(NamedTuple):
@@ -27,28 +27,27 @@ class Accuracy(NamedTuple):
     classes: int
 
 
-def hits(logits: NDArray[np.floating], expected: NDArray[np.integer], k: int) -> NDArray[np.bool_]:
-    """Whether the expected output of an image is among its k largest.
+def ranks(logits: NDArray[np.floating], expected: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Rank of the expected output of each image among its outputs.
 
     Parameters
     ----------
     logits : (N, M) floating
-        Outputs. An image with NaN is never a hit.
+        Outputs.
     expected : (N,) integer
-        Index of the expected output. A negative one is never a hit.
-    k : int
-        With k >= M every other image is a hit.
+        Index of the expected output; negative if it is not known.
 
     Returns
     -------
-    (N,) bool
-        For equal outputs the smaller index comes first, as in argmax.
+    (N,) int64
+        From 0, for the largest output, to M - 1; -1 if the expected output is not known, or an output is NaN. Of equal
+        outputs the one of smaller index comes first, as in argmax.
     """
     column = expected[:, np.newaxis]
     own = np.take_along_axis(logits, np.maximum(column, 0), axis=1)
     ahead = (logits > own) | ((logits == own) & (np.arange(logits.shape[1]) < column))
     known = (expected >= 0) & ~np.isnan(logits).any(axis=1)
-    return known & (ahead.sum(axis=1) < k)
+    return np.where(known, ahead.sum(axis=1), -1)
 
 
 def accuracy(used: NDArray[np.int64], top1: NDArray[np.int64], top5: NDArray[np.int64]) -> Accuracy:
