@@ -25,7 +25,7 @@ from labelsim.errors import LabelsimError
 from labelsim.jobs.gpus import visible_gpus
 from labelsim.jobs.interrupt import end_if_interrupted, handle_termination, stop_jobs_on_interrupt
 from labelsim.jobs.log import last_errors
-from labelsim.storage.locks import check_claim, claim_run, claimed
+from labelsim.storage.locks import check_claim, claim_run, claim_time
 from labelsim.network.specs import weights_file
 from labelsim.jobs.provenance import code, identity
 from labelsim.methods import stores
@@ -101,7 +101,7 @@ onsuccess:
 
 onerror:
     end_if_interrupted()
-    if errors := last_errors(Path(RUN.root) / "logs", claimed(Path(RUN.root))):
+    if errors := last_errors(Path(RUN.root) / "logs", claim_time(Path(RUN.root))):
         print("", *errors, sep="\n", file=sys.stderr)
 
 

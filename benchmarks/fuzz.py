@@ -519,7 +519,7 @@ def fuzz(edits: int, seed: int, folder: Path) -> list[Result]:
         Result.of("seed", seed, ""),
         Result.of("edits", edits, ""),
         Result.of("of these with a kill on the way", len(kills), ""),
-        Result.of("tables, stores, JSON files and pictures held against a fresh run's", compared, ""),
+        Result.of("tables, stores, JSON files and pictures compared with a fresh run's", compared, ""),
         Result.of("of these not equal bit for bit", 0, "", "<= 0"),
     ]
 

@@ -233,8 +233,8 @@ def _check_accuracy(run: Run, expected: Expected, member: Array, used: Array) ->
         found = np.array(run.classes[f"top{k}"], dtype=np.float64)
         _close(found, shares, f"classes.parquet: top{k}", ids, rtol=0, atol=1e-12)
         if expected.outputs:
-            told = run.summary["accuracy"][f"top{k}"]
-            assert abs(told - right.sum() / used[own >= 0].sum()) < 1e-6, f"summary.json: top{k} is {told}"
+            reported = run.summary["accuracy"][f"top{k}"]
+            assert abs(reported - right.sum() / used[own >= 0].sum()) < 1e-6, f"summary.json: top{k} is {reported}"
     assert run.summary["images"] == {"used": len(member), "rejected": len(expected.rejects)}, "summary.json: images"
 
 

@@ -131,9 +131,9 @@ def _touch() -> None:
 
 def _nothing_to_do() -> float:
     """Seconds of a dry run."""
-    said, took = _snakemake("--dry-run")
-    if "Nothing to be done" not in said:
-        raise RuntimeError(said)
+    output, took = _snakemake("--dry-run")
+    if "Nothing to be done" not in output:
+        raise RuntimeError(output)
     return took
 
 
@@ -148,9 +148,9 @@ def _jobs(paths: Paths, shards: Sequence[str]) -> float:
     wanted = [committed(paths.shard_moments(name)) for name in shards]
     for file in wanted:
         Path(file).unlink()
-    said, took = _snakemake(*wanted)
-    if f"{len(wanted)} of {len(wanted)} steps (100%) done" not in said:
-        raise RuntimeError(said)
+    output, took = _snakemake(*wanted)
+    if f"{len(wanted)} of {len(wanted)} steps (100%) done" not in output:
+        raise RuntimeError(output)
     return took
 
 

@@ -1,6 +1,6 @@
 """Precision: what computing or storing in fewer bits, or compiling, saves, and what it changes in the results.
 
-Every stage up to the neighbours runs in each precision on the same images, and each is held against float32: the rate
+Every stage up to the neighbours runs in each precision on the same images, and each is compared with float32: the rate
 of the extraction; the bytes that an image takes in the store; the change of Welch's t, |t - t32| / (|t32| + 1), over
 all classes and channels; and the share of the nine nearest classes in float32 that are still among the nine nearest.
 

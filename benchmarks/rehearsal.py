@@ -92,7 +92,7 @@ class Workflow:
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     def run(self, *options: str, kill_when: Callable[[], bool] | None = None) -> str:
-        """Run Snakemake in a process group of its own, to its end or until it is to be killed: what it said."""
+        """Run Snakemake in a process group of its own, to its end or until it is to be killed; its output."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml"), "--cores", "all"]
         log = self.folder / "snakemake.log"
@@ -118,21 +118,21 @@ class Workflow:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self.total += time.perf_counter() - began
-        said = log.read_text(encoding="utf-8")
+        output = log.read_text(encoding="utf-8")
         if process.returncode and not killed:
-            raise SystemExit(f"{said}\nThe workflow failed: see {log}")
+            raise SystemExit(f"{output}\nThe workflow failed: see {log}")
         if kill_when is not None and not killed:
             raise SystemExit("The workflow ended before it was killed")
-        return said
+        return output
 
     def finish(self, *targets: str) -> None:
         """Run to the end; then there is nothing more to do, and what Snakemake compares is small."""
         self.run(*targets)
         total = self.total
-        said = self.run("--dry-run", *targets)
+        output = self.run("--dry-run", *targets)
         self.total = total
-        if "Nothing to be done" not in said:
-            raise SystemExit(f"{said}\nA second run would do something")
+        if "Nothing to be done" not in output:
+            raise SystemExit(f"{output}\nA second run would do something")
         for pattern in COMPARED:
             paths = list(self.root.glob(pattern))
             assert paths, f"there is no {pattern} in {self.root}"
@@ -218,7 +218,7 @@ def expected(
 def like_imagenet(folder: Path, classes: int, per_class: int) -> list[Result]:
     """Numbered classes, shuffled in WebDataset's shards; killed in the middle of the extraction."""
     names = [str(number) for number in range(classes)]
-    with told(f"{classes:,} classes, {per_class} photos each: making them"):
+    with logged(f"{classes:,} classes, {per_class} photos each: making them"):
         photos = many_classes.photos([per_class] * classes, side=64)
         model = many_classes.plant_network(folder, WIDE, classes, 64, photos[: 16 * classes])
         dataset = FORMS["webdataset"].write(folder / "images", photos, names)
@@ -227,15 +227,15 @@ def like_imagenet(folder: Path, classes: int, per_class: int) -> list[Result]:
     given["similarity"]["methods"] = list(METHODS)
     given["analysis"] = {"reference": {"file": _reference(folder, names)}}
     workflow = Workflow(folder, given)
-    with told("  workflow, killed in the middle of extract"):
+    with logged("  workflow, killed in the middle of extract"):
         workflow.run(kill_when=lambda: workflow.half_done(images // 256 // 2))
         workflow.run("--unlock")
-    with told("  workflow, run to its end"):
+    with logged("  workflow, run to its end"):
         workflow.finish()
     stats = workflow.stats()
     assert len(stats) > 3, f"{len(stats)} shards: several are what this is about"
     assert any(one["images_resumed"] for one in stats), "nothing was kept of the shard that was killed"
-    with told("  results against the oracle"):
+    with logged("  results compared with the oracle"):
         oracle.check(workflow.root, expected(photos, names, WIDE, names, names))
         some = {f"{photo.label}/{photo.name}": photo.data for photo in photos[:500]}
         oracle.check_features(workflow.root, folder, some)
@@ -269,7 +269,7 @@ def in_every_form(folder: Path, classes: int, per_class: int) -> list[Result]:
         here.mkdir()
         for file in ("network.py", "weights.pth", "outputs.csv"):
             shutil.copy(folder / file, here)
-        with told(f"{classes:,} classes, {per_class} photos each, {name}"):
+        with logged(f"{classes:,} classes, {per_class} photos each, {name}"):
             dataset = form.write(here / "images", photos, names)
             workflow = Workflow(here, config(dataset, model, WIDE, max(len(photos) // 4, 256)))
             workflow.finish("tables")
@@ -286,7 +286,7 @@ def in_every_form(folder: Path, classes: int, per_class: int) -> list[Result]:
 def like_imagenet_21k(folder: Path, classes: int, per_class: int) -> list[Result]:
     """Classes whose names are in no order, from tables whose rows are in none."""
     names = many_classes.class_labels(classes)
-    with told(f"{classes:,} classes, {per_class} photos each: making them"):
+    with logged(f"{classes:,} classes, {per_class} photos each: making them"):
         photos = many_classes.photos([per_class] * classes, side=16)
         model = many_classes.plant_network(folder, NARROW, 10, 16, photos[:5000])
         dataset = many_classes.parquet_tables(folder / "images", photos, names)
@@ -294,9 +294,9 @@ def like_imagenet_21k(folder: Path, classes: int, per_class: int) -> list[Result
     # These two read all pairs of classes several times, and would take longer than all else.
     given["analysis"] = {name: {"enabled": False} for name in ("stability", "agreement")}
     workflow = Workflow(folder, {**given, "report": {"classes": names[:2]}})
-    with told("  workflow"):
+    with logged("  workflow"):
         workflow.finish()
-    with told("  results against the oracle"):
+    with logged("  results compared with the oracle"):
         oracle.check(workflow.root, expected(photos, names, NARROW, names, []))
         some = {f"{names[photo.label]}/{photo.name}": photo.data for photo in photos[:500]}
         oracle.check_features(workflow.root, folder, some)
@@ -311,7 +311,7 @@ def outputs(folder: Path, model: dict[str, Any], names: Sequence[str]) -> dict[s
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def logged(what: str) -> Iterator[None]:
     """Say what is being done, and how long it took."""
     print(what, end=" ... ", flush=True)
     began = time.perf_counter()

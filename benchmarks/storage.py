@@ -123,7 +123,7 @@ def own_setup(store: Path) -> Setup:
 
 
 def setups(own: Setup) -> list[Setup]:
-    """The store's own setup and those that it is held against."""
+    """The store's own setup and those that it is compared with."""
     codecs = [
         Setup(codec, level, shuffle, own.rows)
         for codec, levels in (("zstd", (1, 3, 5)), ("lz4", (1, 5)), ("blosclz", (1, 5)))

@@ -121,16 +121,16 @@ def measured(trained, tmp_path, monkeypatch, caplog):
         warnings = [record.getMessage() for record in said if record.levelname == "WARNING"]
         summary = open_run("results/test").summary()
         assert warnings == [summary["warning"]] * bool(summary["warning"])
-        (told,) = [record.getMessage() for record in said if record.getMessage().startswith("top-1 ")]
-        assert told.endswith(summary["accuracy"]["note"])
-        return summary, told
+        (line,) = [record.getMessage() for record in said if record.getMessage().startswith("top-1 ")]
+        assert line.endswith(summary["accuracy"]["note"])
+        return summary, line
 
     return measured
 
 
 def test_the_right_transform_and_labels_meet_the_published_accuracy(measured, trained):
-    summary, told = measured()
-    assert told.startswith("top-1 100.0 %, top-5 100.0 % of 250 images (published: 100.0 %); compared: ")
+    summary, line = measured()
+    assert line.startswith("top-1 100.0 %, top-5 100.0 % of 250 images (published: 100.0 %); compared: ")
     assert summary["warning"] is None
     accuracy = summary.pop("accuracy")
     assert accuracy.pop("note").startswith("compared: ")
@@ -170,11 +170,11 @@ def is_alarm(summary):
 
 @pytest.mark.parametrize("transform", ["exchanged", "not_normalised"])
 def test_a_wrong_transform_is_noticed(measured, transform):
-    summary, told = measured(transform)
+    summary, line = measured(transform)
     assert summary["accuracy"]["top1"] < 0.7
     assert summary["accuracy"]["note"].startswith("compared: ")
     assert is_alarm(summary)
-    assert "; compared: " in told
+    assert "; compared: " in line
 
 
 def test_shuffled_labels_are_noticed(measured, tmp_path):
@@ -193,8 +193,8 @@ def test_outputs_in_another_order_are_noticed(measured, tmp_path):
 
 
 def test_a_gap_of_less_than_a_point_is_none(measured):
-    summary, told = measured(published=99.06)
-    assert "(published: 99.1 %)" in told
+    summary, line = measured(published=99.06)
+    assert "(published: 99.1 %)" in line
     assert summary["accuracy"]["published_top1"] == 0.9906
     assert summary["warning"] is None
 
@@ -226,22 +226,22 @@ def test_an_unusable_image_is_still_one_of_the_set(measured, trained, tmp_path):
 @pytest.mark.parametrize(("shift", "top1"), [(0, 1.0), (2, 0.0)])
 def test_shuffled_labels_of_other_images_are_noticed(measured, tmp_path, shift, top1):
     write_images(tmp_path / "images", 200, shift)
-    summary, told = measured(images=tmp_path / "images", published=None)
-    assert told.startswith(f"top-1 {100 * top1:.1f} %, top-5 100.0 % of 1,000 images; not compared: ")
+    summary, line = measured(images=tmp_path / "images", published=None)
+    assert line.startswith(f"top-1 {100 * top1:.1f} %, top-5 100.0 % of 1,000 images; not compared: ")
     guessed = ["0.0 %", "1,000 images", "5 outputs", "20.0 %"]
     assert figures((summary["warning"] or "").partition("\n")[0]) == (guessed if shift else [])
 
 
 def test_outputs_of_which_nothing_is_known(measured):
-    summary, told = measured(labels=None, published=None)
-    assert told.startswith("top-1 not known: ")
+    summary, line = measured(labels=None, published=None)
+    assert line.startswith("top-1 not known: ")
     assert summary["accuracy"] == {
         "top1": None,
         "top5": None,
         "images": 0,
         "classes": 0,
         "published_top1": None,
-        "note": told.removeprefix("top-1 "),
+        "note": line.removeprefix("top-1 "),
     }
     assert summary["warning"] is None
     classes = parquet.read_table(Path("results/test/classes.parquet"))

@@ -122,12 +122,12 @@ def test_conformal_is_the_share_of_sets_that_hold_the_other_class(run, similarit
     held = means(run, sets.astype(np.float64))[:, run.outputs]
     held[:, run.outputs < 0] = np.nan
     np.testing.assert_allclose(similarity["conformal"].values, (held + held.T) / 2, **CLOSE)
-    told = similarity.attrs["conformal"]
+    reported = similarity.attrs["conformal"]
     covered = sets[np.arange(len(run.labels)), run.outputs[run.labels]][known]
-    assert told["images"] == known.sum()
-    assert told["coverage"] == pytest.approx(covered.mean(), abs=1e-12)
+    assert reported["images"] == known.sum()
+    assert reported["coverage"] == pytest.approx(covered.mean(), abs=1e-12)
     # No image calibrates its own set: the share is that of a binomial of 90 %, within four standard errors.
-    assert abs(told["coverage"] - 0.9) < 4 * np.sqrt(0.09 / known.sum())
+    assert abs(reported["coverage"] - 0.9) < 4 * np.sqrt(0.09 / known.sum())
 
 
 def test_weights_are_the_rows_of_the_head(run, similarity):

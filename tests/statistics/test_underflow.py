@@ -61,7 +61,7 @@ def test_counts_add_up_in_one_order():
 
 
 @pytest.mark.parametrize(
-    ("counts", "told"),
+    ("counts", "words"),
     [
         ({}, None),
         ({"hidden": 4}, None),  # one in a thousand
@@ -73,10 +73,10 @@ def test_counts_add_up_in_one_order():
         ),
     ],
 )
-def test_the_warning_names_the_shares(counts, told):
+def test_the_warning_names_the_shares(counts, words):
     found = underflow_warning(counts, PARTS, 1000, "float16")
-    assert (found is None) == (told is None)
-    assert all(words in found for words in told or [])
+    assert (found is None) == (words is None)
+    assert all(part in found for part in words or [])
 
 
 def test_a_run_tells_of_all_shards(tmp_path, monkeypatch):

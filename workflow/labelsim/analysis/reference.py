@@ -56,7 +56,7 @@ def reference(ids: Sequence[str], file: Path | None) -> list[Matrix]:
 
 def _of_wordnet(ids: Sequence[str]) -> list[Matrix]:
     known, synset, child, parent, hyponyms = hierarchy(ids)
-    _tell("WordNet 3.0", ids, known)
+    _log_known("WordNet 3.0", ids, known)
     if len(known) < 2:
         return []
     of = taxonomy.ancestors(child, parent, synset)
@@ -99,7 +99,7 @@ def _of_file(ids: Sequence[str], file: Path) -> list[Matrix]:
     pairs, pair = np.unique(low * len(ids) + high, return_inverse=True)
     means = np.bincount(pair, values[of_run]) / np.bincount(pair)
     low, high = np.divmod(pairs, max(1, len(ids)))
-    _tell(str(file), ids, np.union1d(low, high))
+    _log_known(str(file), ids, np.union1d(low, high))
     if not len(pairs):
         return []
     keys = np.concatenate([pairs, high * len(ids) + low])
@@ -117,7 +117,7 @@ def _listed_rows(
     return result
 
 
-def _tell(name: str, ids: Sequence[str], known: NDArray[np.int64]) -> None:
+def _log_known(name: str, ids: Sequence[str], known: NDArray[np.int64]) -> None:
     missing = [ids[i] for i in np.setdiff1d(np.arange(len(ids)), known)]
     left_out = f"; left out: {listed(missing)}" if missing else ""
     logger.info("%s knows %s of %s classes%s", name, f"{len(known):,}", f"{len(ids):,}", left_out)

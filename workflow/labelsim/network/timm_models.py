@@ -122,17 +122,17 @@ def _create(name: str, pretrained: bool, **options: Any) -> Any:
 
 def _not_loaded(name: str, error: Exception) -> str:
     """Say why published weights could not be loaded, and how to get them by hand."""
-    said = f"the weights of 'timm:{name}' could not be loaded ({reason(error).splitlines()[0]})."
+    fault = f"the weights of 'timm:{name}' could not be loaded ({reason(error).splitlines()[0]})."
     if name.startswith("local-dir:"):
-        return f"{said} The folder must contain config.json and model.safetensors, as saved by timm."
+        return f"{fault} The folder must contain config.json and model.safetensors, as saved by timm."
     config = None if name.startswith(_SOURCES) else timm.models.get_pretrained_cfg(name)
     repository = name.partition(":")[2] if config is None else config.hf_hub_id
     if repository is None:
-        return f"{said} You can download {config.url if config else name} yourself and set model.weights to the file."
+        return f"{fault} You can download {config.url if config else name} yourself and set model.weights to the file."
     from huggingface_hub import constants
 
     return (
-        f"{said} You can run `hf download {repository}` on a machine with internet access and copy the files to "
+        f"{fault} You can run `hf download {repository}` on a machine with internet access and copy the files to "
         f"{constants.HF_HUB_CACHE} (HF_HUB_CACHE), or to a folder for model.name timm:local-dir:FOLDER."
     )
 

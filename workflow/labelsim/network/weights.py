@@ -128,13 +128,13 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> No
 
 def _unreadable(file: Path, error: Exception) -> str:
     """Say why a weights file could not be read."""
-    said = reason(error)
-    if refused := re.search(r"GLOBAL (\S+)", said):
+    text = reason(error)
+    if refused := re.search(r"GLOBAL (\S+)", text):
         return (
             f"model.weights {file} was not loaded: it contains a Python object ({refused[1]}), which could run code. "
             "Save the state dict alone: torch.save(network.state_dict(), file)."
         )
-    if "TorchScript" in said:
+    if "TorchScript" in text:
         return (
             f"model.weights {file} is a TorchScript archive. "
             "Save its state dict instead: torch.save(torch.jit.load(file).state_dict(), other)."
@@ -142,7 +142,7 @@ def _unreadable(file: Path, error: Exception) -> str:
     if not isinstance(error, OSError) and _begins_with(file, _LFS):
         return f"model.weights {file} is a Git LFS pointer, not the weights: run `git lfs pull` in its folder."
     # PyTorch's message about weights_only advises to run code from the file.
-    return f"model.weights {file} is damaged or not a weights file{'' if 'weights_only' in said else f' ({said})'}."
+    return f"model.weights {file} is damaged or not a weights file{'' if 'weights_only' in text else f' ({text})'}."
 
 
 def _begins_with(file: Path, start: bytes) -> bool:

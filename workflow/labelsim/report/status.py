@@ -65,8 +65,8 @@ def _facts(progress: Progress) -> dict[str, str]:
     facts = {"shards": ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)}
     if progress.seconds_left is not None:
         facts["rate"] = f"{_number(progress.rate)} images a second, about {_duration(progress.seconds_left)} left"
-    if said := advice(progress.seconds, progress.device):
-        facts["waits for" if progress.having("running") else "waited for"] = said
+    if part := advice(progress.seconds, progress.device):
+        facts["waits for" if progress.having("running") else "waited for"] = part
     share = f" ({100 * progress.rejected / progress.done:.2f} % of those done)" if progress.rejected else ""
     facts["rejected"] = f"{progress.rejected:,}{share}"
     if silent := progress.having("silent"):

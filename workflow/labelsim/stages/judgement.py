@@ -34,17 +34,17 @@ def judgement(similarity: Path, neighbors: Path, file: str | None, output: Path)
     measures = reference(load(matrices, "class_id").tolist(), None if file is None else Path(file))
     table = analysis.judgement(matrices, measures, compute.max(nearest["rank"]).as_py() or 1)
     write_table(table, output, {**derived_metadata(neighbors), "reference": file or "WordNet 3.0"})
-    _tell(table, file)
+    _log(table, file)
 
 
-def _tell(table: pa.Table, file: str | None) -> None:
+def _log(table: pa.Table, file: str | None) -> None:
     if not len(table):
         logger.info("No judgement: give a reference that knows the classes (analysis.reference.file)")
         return
     if file is None:
         logger.info("WordNet knows kinds, not shapes or scenes: read the following with that in mind")
-    told = compute.and_(compute.equal(table["group"], "all"), table["mean"].is_valid())
-    for row in table.filter(told).to_pylist():
+    known = compute.and_(compute.equal(table["group"], "all"), table["mean"].is_valid())
+    for row in table.filter(known).to_pylist():
         logger.info(
             "%s of the %d nearest by %s: %.3f (random classes %.3f, best %.3f)",
             *(row[name] for name in ("measure", "k", "method", "mean", "random", "best")),

@@ -103,7 +103,7 @@ def _summary(
     published = None if known["published_top1"] is None else round(known["published_top1"] / 100, 6)  # of per cent
     images = dict(zip(ids.tolist(), (used + rejected).tolist(), strict=True))
     judged = verdict(found, images, known["labels"], network["outputs"], published)
-    _tell(found, published, judged)
+    _log_accuracy(found, published, judged)
     if lost is not None:
         logger.warning("%s", lost)
     return {
@@ -136,7 +136,7 @@ def _counts(moments: xarray.Dataset) -> tuple[NDArray[np.int64], dict[str, NDArr
     return load(moments, "count").sum(axis=0), right, load(moments, "rejected")
 
 
-def _tell(found: Accuracy, published: float | None, judged: Verdict) -> None:
+def _log_accuracy(found: Accuracy, published: float | None, judged: Verdict) -> None:
     if found.images:
         logger.info(
             "top-1 %s, top-5 %s of %s images%s; %s",

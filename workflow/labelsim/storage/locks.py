@@ -21,7 +21,7 @@ from typing import IO
 
 from labelsim.errors import LabelsimError
 
-__all__ = ["SupersededError", "check_claim", "claim_run", "claimed", "lock", "lock_first_free"]
+__all__ = ["SupersededError", "check_claim", "claim_run", "claim_time", "lock", "lock_first_free"]
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def claim_run(folder: Path) -> None:
     _run_locks.append(file)
 
 
-def claimed(folder: Path) -> float:
+def claim_time(folder: Path) -> float:
     """When a run was reserved, in seconds since the epoch by the clock of its file system; infinity if it was not."""
     path = folder / _RUN
     return path.stat().st_mtime if path.exists() else inf
