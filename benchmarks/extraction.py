@@ -45,7 +45,7 @@ from labelsim.network.builder import build
 from labelsim.network.device import exclusive_device, has_fast_bfloat16
 from labelsim.network.inference import precision_of
 from labelsim.network.probes import Probes
-from labelsim.stages.extract import BATCH_SIZE, extract
+from labelsim.stages.extract import extract
 from labelsim.stages.network import network
 from labelsim.stages.scan import scan
 from labelsim.stages.shard import shard
@@ -53,6 +53,7 @@ from labelsim.storage.json_files import read_document
 from labelsim.storage.parquet import read_table
 
 REPEATS = 3
+BATCH_SIZE = {"cpu": 32, "cuda": 256}  # the stage's, for images of 224 x 224 pixels
 ROUNDS = 6  # of the forward passes, in each repeat
 PLAIN = "compared with a plain script"
 VARIANTS = [  # what is compared with the plain script as well: its name, options of `extract`, and the goal

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelsim.network.inference import Inference, precision_of
+from labelsim.network.inference import Inference, automatic_batch_size, precision_of
 from labelsim.network.probes import Features
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
@@ -53,6 +53,12 @@ def computed(inference: Inference, lengths: list[int]) -> list[torch.Tensor]:
 def expected(lengths: list[int]) -> list[torch.Tensor]:
     sums = torch.cat([pixels(length).float().sum(dim=(1, 2, 3)) for length in lengths])
     return [torch.stack([sums + i for i in range(width)], dim=1) for width in WIDTHS]
+
+
+@pytest.mark.parametrize(("side", "images"), [(8, 256), (64, 256), (160, 62), (224, 32), (600, 32)])
+def test_a_cpu_takes_more_images_at_a_time_if_they_are_small(side, images):
+    assert automatic_batch_size(torch.device("cpu"), (3, side, side)) == images
+    assert automatic_batch_size(torch.device("cuda"), (3, side, side)) == 256
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])

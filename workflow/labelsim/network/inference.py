@@ -18,11 +18,32 @@ from labelsim.images.decode import first_line
 from labelsim.network.model import HALF, Model
 from labelsim.network.probes import Features
 
-__all__ = ["Inference", "out_of_memory", "precision_of"]
+__all__ = ["Inference", "automatic_batch_size", "out_of_memory", "precision_of"]
 
 logger = logging.getLogger(__name__)
 
 _RUNNING = 2  # batches on the GPU at a time: one is computed, one is copied
+
+
+def automatic_batch_size(device: torch.device, shape: Sequence[int]) -> int:
+    """Choose how many images to compute at a time.
+
+    Parameters
+    ----------
+    device : torch.device
+        CPU or GPU.
+    shape : sequence of 3 int
+        Of an image, (3, H, W).
+
+    Returns
+    -------
+    int
+        256 on a GPU. On a CPU 32, and up to 256 if images have fewer than 224 x 224 pixels: small batches of small
+        images take up to twice as long.
+    """
+    if device.type == "cuda":
+        return 256
+    return min(256, max(32, 32 * 224 * 224 // (shape[1] * shape[2])))
 
 
 class _Batch(NamedTuple):

@@ -26,7 +26,7 @@ from labelsim.images.transform import split_transform
 from labelsim.jobs.clock import Clock, advice
 from labelsim.methods import VARIABLES
 from labelsim.network.device import exclusive_device, has_fast_bfloat16
-from labelsim.network.inference import Inference, out_of_memory, precision_of
+from labelsim.network.inference import Inference, automatic_batch_size, out_of_memory, precision_of
 from labelsim.network.model import load_described, versions
 from labelsim.network.outputs import feature_parts, identifying
 from labelsim.network.probes import Features
@@ -36,12 +36,11 @@ from labelsim.storage.json_files import read_document, write_document
 from labelsim.storage.parquet import read_metadata, read_table, write_table
 from labelsim.storage.zarr_store import Array, Writer
 
-__all__ = ["BATCH_SIZE", "extract"]
+__all__ = ["extract"]
 
 logger = logging.getLogger(__name__)
 
 ROWS_PER_CHUNK = 256
-BATCH_SIZE = {"cpu": 32, "cuda": 256}
 _LATE = 0.001  # seconds of waiting for a batch that was not ready
 _WRITERS = 4  # threads, which wait for the disk much of the time
 _REJECTS = pa.schema([(name, pa.string()) for name in ("sample_id", "class_id", "reason")])
@@ -112,7 +111,8 @@ def extract(
         source = open_source(dataset["source"], read_metadata(rows)["format"], dataset["labels"], dataset["columns"])
         images = Images(source, rows, parts.image, model.input_shape, parts.dtype)
         done = {note["chunk"]: note for note in writer.kept if not _may_do_better(note["rejects"], images)}
-        chunks = _chunks(len(rows), arrays["gap"].chunk_shape()[0])
+        rows_per_chunk, _ = arrays["gap"].chunk_shape()
+        chunks = _chunks(len(rows), rows_per_chunk)
         pending = {index: span for index, span in chunks.items() if index not in done}
         left = sum(stop - start for start, stop in pending.values())
         resumed = f"; resumed, {len(rows) - left:,} of them done before" if left < len(rows) else ""
@@ -123,7 +123,9 @@ def extract(
         if others := _distinct([note["versions"] for note in done.values() if note["versions"] != made]):
             logger.warning("Shard %s: chunks that are kept were computed by %s; now it is %s", shard.stem, others, made)
         batch_size = config["extract"]["batch_size"]
-        batch_size = BATCH_SIZE[device.type] if batch_size == "auto" else batch_size
+        if batch_size == "auto":
+            batch_size = automatic_batch_size(device, model.input_shape)
+        batch_size = min(batch_size, rows_per_chunk)
         halved = {index: note["halved"] for index, note in done.items() if "halved" in note}
         write = partial(_write_chunk, writer, description, config["extract"]["precision"])
         workers = _workers(config["extract"]["workers"], threads, device)
