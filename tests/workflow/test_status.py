@@ -47,7 +47,7 @@ def status(results: Path, *options: str) -> str:
     return result.output
 
 
-def test_status_of_a_run_that_is_held_killed_and_finished(tmp_path, run, start):
+def test_status_of_a_run_that_is_held_and_killed(tmp_path, start):
     folder = toy.write(tmp_path / "looked-at")
     results = folder / "results/toy"
     (folder / "hold").touch()  # the extraction stops inside a shard
@@ -65,10 +65,9 @@ def test_status_of_a_run_that_is_held_killed_and_finished(tmp_path, run, start):
     assert sum(killed.seconds.values()) > 0
     assert killed.device == "cpu"
 
-    (folder / "hold").unlink()
-    assert run(folder, "--unlock").code == 0
-    outcome = run(folder)
-    assert outcome.code == 0, outcome.output
+
+def test_status_of_a_finished_run(base):
+    results = base / "results/toy"
     finished = read_progress(results)
     assert finished.stage == "finished"
     assert (finished.images, finished.done, finished.rejected) == (170, 170, len(toy.REJECTS))

@@ -24,11 +24,3 @@ def test_features_and_then_tables_of_a_new_run(tmp_path, run):
     outcome = run(folder)
     assert outcome.code == 0, outcome.output
     assert outcome.jobs == ["class_figure bee", "heatmap welch"]
-
-
-def test_tables_of_a_new_run(tmp_path, run):
-    folder = small.write(tmp_path / "new")
-    outcome = run(folder, "tables")
-    assert outcome.code == 0, outcome.output
-    assert "neighbors" in outcome.jobs
-    assert not (folder / "results/small/report").exists()

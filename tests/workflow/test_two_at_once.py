@@ -43,4 +43,5 @@ def test_a_second_call_on_the_same_run_is_refused_and_one_on_another_run_goes_th
     assert process.wait() == 0, (folder / "output.log").read_text(encoding="utf-8")
     expected = contents(base / "results/toy")
     assert contents(folder / "results/toy") == expected
+    assert not (folder / "results/toy/report").exists()  # tables alone were asked for
     assert contents(folder / "results/other") == expected

@@ -201,7 +201,7 @@ function MatrixPlane({ method, methods, matrix, tree, parameters, go }) {
       <//>
     </div>
     <p class="hidden" aria-live="polite">${text}</p>
-    <p class="scale"><span>${fixed(scale.low, decimals)}</span><${Gradient} stops=${scale.stops} /><span>${fixed(scale.high, decimals)}</span> similarity; the colors span the 1st to the 99th percentile</p>
+    <p class="scale"><span>${fixed(scale.low, decimals)}</span><${Gradient} stops=${scale.stops} /><span>${fixed(scale.high, decimals)}</span> similarity; the colors span the 1st to the 99th percentile; grey: a class and itself, or no similarity</p>
   </article>`;
 }
 
