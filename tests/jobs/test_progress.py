@@ -238,11 +238,15 @@ def test_stages_after_the_extraction(paths):
     assert made(paths.similarity)[0] == "neighbors"
     summary = {"dataset_digest": "of the images", "weights_digest": "of the weights"}
     write_document(Path(paths.summary), summary)
+    Path(paths.neighbors).touch()
+    assert made()[0] == "neighbors"
+    Path(paths.classes).touch()
     every = ["extract", "moments", "merge", "welch", "similarity", "neighbors"]
     assert made() == ("finished", every)
-    Path(paths.heatmap("gap")).parent.mkdir(parents=True)
-    Path(paths.heatmap("gap")).touch()
-    assert made() == ("finished", [*every, "figures (1)"])
+    for path in (paths.heatmap("gap"), paths.analysis("map"), paths.analysis("tree")):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    assert made() == ("finished", [*every, "tables of analyses (2)", "figures (1)"])
     # Tables of other images or weights do not end a run.
     for key in summary:
         write_document(Path(paths.summary), summary | {key: "of others"})

@@ -166,15 +166,16 @@ def read_progress(folder: Path, now: float | None = None) -> Progress:
     made = [name for name in before if there[name]]
     if stage in ("extract", "moments") and moments:
         made.append(f"moments ({moments:,} of {len(shards):,} shards)")
-    if stage == "finished" and (figures := len(list(folder.glob("report/**/*.png")))):
-        made.append(f"figures ({figures:,})")
+    for what, files in (("tables of analyses", "analysis/*.parquet"), ("figures", "report/**/*.png")):
+        if stage == "finished" and (number := len(list(folder.glob(files)))):
+            made.append(f"{what} ({number:,})")
     return Progress(stage, made, shards)
 
 
 def _tables_fit(paths: Paths, index: Mapping[str, Any]) -> bool:
     """Whether the tables are there, and of these images and this network."""
     summary, network = _document(paths.summary), _document(paths.network)
-    if summary is None or network is None:
+    if summary is None or network is None or not all(map(_exists, (paths.neighbors, paths.classes))):
         return False
     made_from = summary["dataset_digest"], summary["weights_digest"]
     return made_from == (index["digest"], network["weights_digest"])
