@@ -7,7 +7,8 @@ workers decode as there are cores, as beside a GPU. The stage runs over:
 - features in memory: nothing is read, decoded or computed. Batches of pixels and their features are made beforehand,
   about a tenth of them zeros, and handed to the stage: what is measured is its loop, and all it does to store them;
 - 64-pixel photos in tars, in batches of 256: reading, decoding, normalising, the network above, storing;
-- full-size photos: the same with JPEG files of ImageNet's usual size, of which the front-end alone is measured too.
+- the same photos through the rehearsal's network, which has ResNet34's channels, with `extract`'s defaults;
+- full-size photos: the first network, with JPEG files of ImageNet's usual size. The front-end alone is measured too.
 
 Each is measured with the code of an earlier commit and with the code here, in turn, in a process for each. A rate is
 the number of images divided by the wall time of the whole stage, both less those of a run over a few images: this
@@ -57,10 +58,12 @@ BEFORE = "243f455"  # the last commit before the extraction was rewritten
 REPEATS = 5
 CLASSES, CHANNELS, HIDDEN, OUTPUTS = 64, 8512, 512, 1000
 CORES = os.cpu_count() or 1
+HEAP = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 32))  # as the Snakefile has it now
 
 MEMORY, TARS, PHOTOS = "features in memory", "64-pixel photos in tars", "full-size photos"
-IMAGES = {MEMORY: 8_192, TARS: 4_096, PHOTOS: 1_024}
-FEW = {MEMORY: 256, TARS: 512, PHOTOS: 256}
+REHEARSAL = "64-pixel photos in tars, the rehearsal's network"
+IMAGES = {MEMORY: 8_192, TARS: 4_096, REHEARSAL: 4_096, PHOTOS: 1_024}
+FEW = {MEMORY: 256, TARS: 512, REHEARSAL: 512, PHOTOS: 256}
 BATCH = {MEMORY: 256, TARS: 256, PHOTOS: 64}  # so that there are several batches for each worker
 SIDES = {MEMORY: (8, 8), TARS: (64, 64), PHOTOS: (256, 224)}  # to which images are resized and cropped
 
@@ -121,6 +124,8 @@ def plant(folder: Path, what: str) -> Path:
     """Write the images, the network and the configuration of one measurement into a folder of its own."""
     folder = folder / what
     folder.mkdir()
+    if what == REHEARSAL:
+        return _plant_rehearsal(folder)
     resized, cropped = SIDES[what]
     (folder / "network.py").write_text(f"RESIZED, CROPPED = {resized}, {cropped}\n{_SOURCE}", encoding="utf-8")
     per_class = [IMAGES[what] // CLASSES] * CLASSES
@@ -141,12 +146,26 @@ def plant(folder: Path, what: str) -> Path:
     return folder
 
 
+def _plant_rehearsal(folder: Path) -> Path:
+    side, per_class = 64, [IMAGES[REHEARSAL] // CLASSES] * CLASSES
+    images = many_classes.photos(per_class, side)
+    model = many_classes.plant_network(folder, many_classes.WIDE, CLASSES, side, images[: 16 * CLASSES])
+    config = {
+        "run": "benchmark",
+        "dataset": many_classes.webdataset(folder / "images", images, []),
+        "model": {key: f"{folder}/{value}" for key, value in model.items()},
+        "extract": {"images_per_shard": 1_000_000, "device": "cpu"},
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
 def measure(folder: Path, what: str, code: dict[str, Path]) -> dict[str, list[float]]:
     """Images a second of each round: of the stage `before` and `now`, and of the `front-end` of now."""
     few, many = FEW[what], IMAGES[what]
     rates: dict[str, list[float]] = {name: [] for name in (*code, *(["front-end"] if what == PHOTOS else []))}
     with ExitStack() as stack:
-        workers = {side: stack.enter_context(worker(path, what, folder)) for side, path in code.items()}
+        workers = {side: stack.enter_context(worker(path, what, folder, side == "now")) for side, path in code.items()}
         for _ in range(1 + REPEATS):
             for name, found in rates.items():
                 work, process = ("stage", workers[name]) if name in workers else ("front-end", workers["now"])
@@ -155,10 +174,10 @@ def measure(folder: Path, what: str, code: dict[str, Path]) -> dict[str, list[fl
     return {name: found[1:] for name, found in rates.items()}
 
 
-def worker(code: Path, what: str, folder: Path) -> subprocess.Popen[str]:
+def worker(code: Path, what: str, folder: Path, keeps_heap: bool) -> subprocess.Popen[str]:
     """Start a process that imports the package from a folder, and does what it is asked for."""
     command = [sys.executable, __file__, "--measure", what, "--folder", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(code)}
+    environment = os.environ | {"PYTHONPATH": str(code)} | (HEAP if keeps_heap else {})
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -278,7 +297,7 @@ def table(rates: dict[str, dict[str, list[float]]], before: str) -> list[results
                 f"{what}: stage against the earlier one",
                 ratio(rate["now"], rate["before"]),
                 "x",
-                ">= 2.5" if what == TARS else "",
+                ">= 2.5" if what in (TARS, REHEARSAL) else "",
             ),
         ]
     alone = rates[PHOTOS]["front-end"]
