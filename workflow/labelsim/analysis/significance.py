@@ -89,10 +89,8 @@ def significance(
     return _channel_table(welch, own, tests, sides), table
 
 
-def between(
-    moments: xarray.Dataset, own: int, reference: int, channels: int, alternative: str = "two-sided"
-) -> tuple[pa.Table, pa.Table]:
-    """Find the channels in which the images of one class differ most from those of another.
+def between(moments: xarray.Dataset, own: int, reference: int, channels: int) -> tuple[pa.Table, pa.Table]:
+    """Find the channels in which the images of one class differ most from those of another; tests are two-sided.
 
     Parameters
     ----------
@@ -102,8 +100,6 @@ def between(
         Indices of the two classes.
     channels : int
         Number of channels.
-    alternative : str
-        Of `labelsim.statistics.significance.ALTERNATIVES`.
 
     Returns
     -------
@@ -115,7 +111,7 @@ def between(
     t, df = two_samples(a, b)
     usable = np.flatnonzero(np.isfinite(t[0]))
     known = np.array([len(usable) > 0])
-    tests = _tests(t[known][:, usable], df[known][:, usable], usable, channels, alternative)
+    tests = _tests(t[known][:, usable], df[known][:, usable], usable, channels, "two-sided")
     chosen = tests.channel.ravel()
     sides = _sides(*(Moments(side.count, side.mean[:, chosen], side.m2[:, chosen]) for side in (a, b)))
     sides = _Sides(*(values[0] for values in sides))
