@@ -43,7 +43,7 @@ from labelsim.images.transform import split_transform
 from labelsim.jobs.provenance import identity
 from labelsim.network.builder import build
 from labelsim.network.device import exclusive_device, has_fast_bfloat16
-from labelsim.network.inference import precision_of
+from labelsim.network.inference import automatic_batch_size, precision_of
 from labelsim.network.probes import Probes
 from labelsim.stages.extract import extract
 from labelsim.stages.network import network
@@ -53,7 +53,6 @@ from labelsim.storage.json_files import read_document
 from labelsim.storage.parquet import read_table
 
 REPEATS = 3
-BATCH_SIZE = {"cpu": 32, "cuda": 256}  # the stage's, for images of 224 x 224 pixels
 ROUNDS = 6  # of the forward passes, in each repeat
 PLAIN = "compared with a plain script"
 VARIANTS = [  # what is compared with the plain script as well: its name, options of `extract`, and the goal
@@ -144,7 +143,8 @@ def _forward(config: dict[str, Any], device: torch.device, precision: str) -> tu
     built = build(config["model"]["name"], config["model"]["weights"])
     module = built.module.to(device, memory_format=torch.channels_last)
     example = built.transform(Image.new("RGB", (320, 256), (127, 127, 127))).float().unsqueeze(0)
-    batch = torch.randn(BATCH_SIZE[device.type], *example.shape[1:], device=device)
+    size = automatic_batch_size(device, example.shape[1:])
+    batch = torch.randn(size, *example.shape[1:], device=device)
     batch = batch.contiguous(memory_format=torch.channels_last)
 
     def bare() -> None:
@@ -181,7 +181,7 @@ def _front_end(config: dict[str, Any], shard: Path, options: argparse.Namespace,
     parts = split_transform(built.transform)
     shape = tuple(parts.image(np.zeros((256, 320, 3), np.uint8)).shape)
     images = Images(open_source(config["dataset"]["source"]), rows, parts.image, shape, parts.dtype)
-    size = BATCH_SIZE[device.type]
+    size = automatic_batch_size(device, shape)
     cuts = [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
     # on a CPU all cores decode, since the ideal counts the work, not the waiting
     workers = options.workers or options.threads
@@ -215,7 +215,7 @@ def _variants(network: str, device: torch.device) -> list[tuple[str, dict[str, A
 def _plain(folder: Path, images: Path, options: argparse.Namespace, device: torch.device) -> float:
     """Images a second of the plain script, without the time to build its network."""
     network, transform = plain.prepare(options.network, options.weights, device)
-    size = BATCH_SIZE[device.type]
+    size = automatic_batch_size(device, transform(Image.new("RGB", (320, 256))).shape)
     seconds = results.seconds(lambda: plain.run(network, transform, images, size, 2, device, folder))
     return len(np.load(folder / "logits.npy", mmap_mode="r")) / seconds
 

@@ -68,6 +68,13 @@ def metadata(results: Path) -> None:
     write_table(table, path, read_metadata(table) | {"weights_digest": "another"})
 
 
+def analysis(results: Path) -> None:
+    path = results / "analysis/judgement.parquet"
+    table = read_table(path)
+    assert len(table) > 1
+    write_table(table.slice(1), path, read_metadata(table))
+
+
 def picture(results: Path) -> None:
     Image.new("RGB", (3, 3)).save(results / "report/heatmaps/welch.png")
 
@@ -85,6 +92,7 @@ def features(results: Path) -> None:
     [
         (value, ["neighbors.parquet"]),
         (metadata, ["classes.parquet"]),
+        (analysis, ["judgement.parquet"]),
         (picture, ["welch.png"]),
         (features, ["features/", "moments/", "moments.zarr", "welch.zarr", "similarity.zarr", "neighbors.parquet"]),
     ],
@@ -96,6 +104,6 @@ def test_what_differs_is_named(base, tmp_path, change, names):
     assert [name for name in names if not any(name in line for line in found)] == []
 
 
-def test_an_edit(tmp_path):
-    *_, different = fuzz(1, 1, tmp_path)
+def test_two_edits(tmp_path):
+    *_, different = fuzz(2, 1, tmp_path)
     assert (different.figure, different.met) == (0, "yes")

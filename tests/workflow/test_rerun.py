@@ -27,7 +27,7 @@ def test_a_run_that_was_moved_has_nothing_to_do(rerun):
 )
 def test_a_key_reruns_what_it_changes(rerun, key, value, jobs):
     rerun.configure(key, value)
-    assert rerun.begun() == sorted(jobs)
+    assert rerun.jobs() == sorted(jobs)
 
 
 def test_another_limit_of_rejects_merges_again(rerun):

@@ -133,7 +133,7 @@ def test_a_class_added(rerun, images):
 
 def test_an_empty_class_added(rerun, images):
     (images / "asp").mkdir()
-    assert rerun.begun() == sorted([*CUT, *since("merge")])
+    assert rerun.jobs() == sorted([*CUT, *since("merge")])
 
 
 def test_a_class_renamed(rerun, images):
