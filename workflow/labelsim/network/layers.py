@@ -172,8 +172,8 @@ def note_assumed(sites: Sequence[Site]) -> list[str]:
     if not names:
         return []
     return [
-        f"which dimension has the channels cannot be told for {listed(names)}: the second is taken of four dimensions, "
-        "the last of three"
+        f"it is not known which dimension has the channels of {listed(names)}: with four dimensions the second is "
+        "used, with three the last"
     ]
 
 
